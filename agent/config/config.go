@@ -1,0 +1,234 @@
+// Package config turns user-data and the other layers into one Config: what the operator asked for.
+//
+// Layers, each over the one before: built-in defaults, /etc/rekindle/*.yaml (AMI), the store's cluster.yaml, user-data,
+// and the role that the instance's tags name. Decoding is strict and reports every mistake at once.
+//
+// A Config holds references to secrets (Ref), never secrets; secret_test.go enforces it.
+//
+// To accept a new field: add it to a struct here with its comment, to default.go or validate.go if it has a default or
+// limits, to docs/config.md (a test compares), and a case to testdata.
+package config
+
+import "time"
+
+// Config is what the operator asked for. The zero value is not valid: see Default.
+type Config struct {
+	// Cluster is the cluster's name: a DNS label, or labels joined by dots. Tags may give it.
+	Cluster string `yaml:"cluster,omitempty"`
+	// Environment is free text, exported to units and templates as ENVIRONMENT.
+	Environment string `yaml:"environment,omitempty"`
+	// Role names a built-in or store role. Usually the instance's tags give it; tags win over this field.
+	Role string `yaml:"role,omitempty"`
+
+	// Store is the cluster's S3 prefix ("s3://bucket/prefix") or a directory ("dir:///path").
+	Store string `yaml:"store,omitempty"`
+	// Mirrors are other places with the store's objects, tried in order before the store: s3://, https://, dir://.
+	Mirrors []string `yaml:"mirrors,omitempty"`
+	Assets  Assets   `yaml:"assets,omitempty"`
+	AWS     AWS      `yaml:"aws,omitempty"`
+
+	Kubernetes Kubernetes `yaml:"kubernetes,omitempty"`
+	Node       Node       `yaml:"node,omitempty"`
+	Kubelet    Kubelet    `yaml:"kubelet,omitempty"`
+	Containerd Containerd `yaml:"containerd,omitempty"`
+	Etcd       Etcd       `yaml:"etcd,omitempty"`
+	Discovery  Discovery  `yaml:"discovery,omitempty"`
+
+	// Env adds names to /etc/rekindle/env and to `{{ .Env.NAME }}` in templates.
+	Env map[string]string `yaml:"env,omitempty"`
+	// Files are written after the role's own and replace those of the same path.
+	Files []File `yaml:"files,omitempty"`
+	// Patches change objects that the role renders, by path.
+	Patches []Patch `yaml:"patches,omitempty"`
+	// StaticPods are extra manifests for the kubelet, by file name without ".yaml"; the value is the pod.
+	StaticPods map[string]map[string]any `yaml:"staticPods,omitempty"`
+	Units      []Unit                    `yaml:"units,omitempty"`
+	Sysctls    map[string]string         `yaml:"sysctls,omitempty"`
+	// Modules are kernel modules loaded at boot, besides the role's.
+	Modules []string `yaml:"modules,omitempty"`
+
+	Timeouts Timeouts `yaml:"timeouts,omitempty"`
+}
+
+// Ref points to a secret or a file that the agent reads when it applies the plan: "s3:path/in/store",
+// "s3://bucket/key", "ssm:/parameter" or "file:/path".
+type Ref string
+
+// Assets says how objects are fetched and verified.
+type Assets struct {
+	// PublicKey is the minisign public key ("RW...") that must have signed the manifest. Empty: no signature needed.
+	PublicKey string `yaml:"publicKey,omitempty"`
+	// Unverified accepts a store prefix without a manifest. `status` then says so.
+	Unverified bool `yaml:"unverified,omitempty"`
+	// Parallel is how many requests run at once (1 to 64).
+	Parallel int `yaml:"parallel,omitempty"`
+	// ReadTimeout is how long a connection may deliver nothing before it is abandoned.
+	ReadTimeout time.Duration `yaml:"readTimeout,omitempty"`
+}
+
+// AWS changes what is otherwise learned from IMDS.
+type AWS struct {
+	Region string `yaml:"region,omitempty"`
+	// Endpoints replace a service's URL, by service name: s3, ec2, autoscaling, sts, ssm, route53, imds.
+	Endpoints map[string]string `yaml:"endpoints,omitempty"`
+	// PathStyle addresses S3 buckets by path (S3-compatible stores).
+	PathStyle bool `yaml:"pathStyle,omitempty"`
+}
+
+// Kubernetes is what all nodes of the cluster share.
+type Kubernetes struct {
+	// Version is the Kubernetes version, "1.37.2"; minors 1.34 to 1.37 are known.
+	Version string `yaml:"version,omitempty"`
+	// APIEndpoint is the API server's URL as nodes use it. Default: https://api.internal.<cluster>:6443.
+	APIEndpoint string `yaml:"apiEndpoint,omitempty"`
+	// ServiceCIDRs and PodCIDRs: one network, or one of each IP family.
+	ServiceCIDRs []string `yaml:"serviceCIDRs,omitempty"`
+	PodCIDRs     []string `yaml:"podCIDRs,omitempty"`
+	// ClusterDNS defaults to the tenth address of each service network.
+	ClusterDNS    []string `yaml:"clusterDNS,omitempty"`
+	ClusterDomain string   `yaml:"clusterDomain,omitempty"`
+	// ImageRepository is where the control plane's images come from.
+	ImageRepository string          `yaml:"imageRepository,omitempty"`
+	FeatureGates    map[string]bool `yaml:"featureGates,omitempty"`
+
+	APIServer         Component `yaml:"apiServer,omitempty"`
+	ControllerManager Component `yaml:"controllerManager,omitempty"`
+	Scheduler         Component `yaml:"scheduler,omitempty"`
+	Proxy             Component `yaml:"proxy,omitempty"`
+}
+
+// Component is a static pod of the control plane, or kube-proxy.
+type Component struct {
+	// Disabled leaves the component out (for instance kube-proxy beside Cilium).
+	Disabled bool `yaml:"disabled,omitempty"`
+	// Image replaces the image made from ImageRepository and Version.
+	Image string `yaml:"image,omitempty"`
+	// ExtraArgs adds flags without their dashes; an empty string value is passed as "--name=", null removes a default.
+	ExtraArgs map[string]*string `yaml:"extraArgs,omitempty"`
+}
+
+// Node is how this node presents itself to Kubernetes.
+type Node struct {
+	// Name is "instance-id" or "private-dns-name".
+	Name string `yaml:"name,omitempty"`
+	// IPFamily is "ipv4", "ipv6" or "dual".
+	IPFamily string            `yaml:"ipFamily,omitempty"`
+	Labels   map[string]string `yaml:"labels,omitempty"`
+	Taints   []Taint           `yaml:"taints,omitempty"`
+	// MaxPods replaces the number made from the instance type's ENI limits (1 to 1000).
+	MaxPods int `yaml:"maxPods,omitempty"`
+	// ENIPods makes max pods from the ENI limits (Amazon VPC CNI). Without it the default is 110.
+	ENIPods bool `yaml:"eniPods,omitempty"`
+}
+
+// Taint is registered by the kubelet with the node.
+type Taint struct {
+	Key    string `yaml:"key"`
+	Value  string `yaml:"value,omitempty"`
+	Effect string `yaml:"effect"`
+}
+
+// Kubelet changes the kubelet.
+type Kubelet struct {
+	ExtraArgs map[string]*string `yaml:"extraArgs,omitempty"`
+	// Config is a fragment of KubeletConfiguration; it becomes a drop-in that the kubelet merges last.
+	Config map[string]any `yaml:"config,omitempty"`
+}
+
+// Containerd changes containerd.
+type Containerd struct {
+	// SandboxImage is pinned in containerd and never garbage-collected.
+	SandboxImage string `yaml:"sandboxImage,omitempty"`
+	// Registries are written as certs.d/<host>/hosts.toml.
+	Registries []Registry `yaml:"registries,omitempty"`
+	// Config is TOML merged over the role's config.toml.
+	Config string `yaml:"config,omitempty"`
+}
+
+// Registry sends pulls from one registry host to mirrors.
+type Registry struct {
+	// Host is the registry's name in image references, "registry.k8s.io", or "_default" for all others.
+	Host    string   `yaml:"host"`
+	Server  string   `yaml:"server,omitempty"`
+	Mirrors []Mirror `yaml:"mirrors,omitempty"`
+}
+
+// Mirror is one place to pull from.
+type Mirror struct {
+	URL          string `yaml:"url"`
+	OverridePath bool   `yaml:"overridePath,omitempty"`
+	SkipVerify   bool   `yaml:"skipVerify,omitempty"`
+	CA           string `yaml:"ca,omitempty"` // path of a CA bundle on the node
+}
+
+// Etcd describes the etcd clusters that a master (or a dedicated etcd node) carries.
+type Etcd struct {
+	// Clusters are "main" and, when events have a cluster of their own, "events".
+	Clusters []string `yaml:"clusters,omitempty"`
+	// Version is the etcd version, "3.6.16".
+	Version string `yaml:"version,omitempty"`
+	// RunAs is "pod" (static pod) or "unit" (systemd unit).
+	RunAs string `yaml:"runAs,omitempty"`
+	// Endpoints are client URLs of etcd on dedicated nodes. Empty: etcd runs on the masters.
+	Endpoints []string `yaml:"endpoints,omitempty"`
+	Image     string   `yaml:"image,omitempty"`
+	// Plaintext serves etcd without TLS, only for laboratories on loopback.
+	Plaintext bool               `yaml:"plaintext,omitempty"`
+	ExtraArgs map[string]*string `yaml:"extraArgs,omitempty"`
+	// QuotaBytes is --quota-backend-bytes.
+	QuotaBytes int64 `yaml:"quotaBytes,omitempty"`
+}
+
+// Discovery is how nodes find each other.
+type Discovery struct {
+	// ZoneID is the Route 53 private zone, exported as ZONE_ID.
+	ZoneID string `yaml:"zoneID,omitempty"`
+	// Masters are static addresses of masters, for networks without any other way.
+	Masters []string `yaml:"masters,omitempty"`
+}
+
+// File is a file of the operator's own. Exactly one of Content and From is set.
+type File struct {
+	Path string `yaml:"path"`
+	// Mode is octal text, "0644".
+	Mode    string `yaml:"mode,omitempty"`
+	Content string `yaml:"content,omitempty"`
+	// Template renders Content with text/template, as role files are.
+	Template bool `yaml:"template,omitempty"`
+	// From reads the content when the plan is applied, so a secret never enters the plan.
+	From Ref `yaml:"from,omitempty"`
+}
+
+// Patch is a JSON merge patch (RFC 7386, a mapping) or a JSON patch (RFC 6902, a list) for a rendered YAML file.
+type Patch struct {
+	Path  string `yaml:"path"`
+	Patch any    `yaml:"patch"`
+}
+
+// Unit is an extra systemd unit.
+type Unit struct {
+	Name    string `yaml:"name"`
+	Content string `yaml:"content,omitempty"` // empty: the unit exists in the image
+	// Drop-ins, by file name, "10-limits.conf".
+	DropIns map[string]string `yaml:"dropIns,omitempty"`
+	// State is "started" (default), "enabled" or "stopped".
+	State string `yaml:"state,omitempty"`
+}
+
+// Timeouts bound the waits of a boot.
+type Timeouts struct {
+	// Metadata is how long IMDS may take to answer at boot.
+	Metadata time.Duration `yaml:"metadata,omitempty"`
+	// Role is how long the role's tag may lag the launch.
+	Role time.Duration `yaml:"role,omitempty"`
+	// Network is how long link, address and default route may take.
+	Network time.Duration `yaml:"network,omitempty"`
+	// Assets bounds the fetch of everything the role needs.
+	Assets time.Duration `yaml:"assets,omitempty"`
+	// Etcd bounds the etcd step.
+	Etcd time.Duration `yaml:"etcd,omitempty"`
+	// Unit bounds the start of one unit.
+	Unit time.Duration `yaml:"unit,omitempty"`
+	// Resync is how often the daemon gathers and applies again.
+	Resync time.Duration `yaml:"resync,omitempty"`
+}

@@ -1,0 +1,100 @@
+// Package plan makes, from Config, Role and Facts, what the machine must look like. It is pure: no I/O, no clock, and a
+// linter rule (depguard) keeps it so. A Plan is data: it prints as YAML, diffs, and is golden-tested.
+//
+// The fields of Plan are the boot sequence, in order; apply walks them from top to bottom.
+package plan
+
+import (
+	"fmt"
+	"strconv"
+
+	"rekindle/agent/config"
+)
+
+// Plan is what the machine must look like.
+type Plan struct {
+	Cluster string `yaml:"cluster"`
+	Role    string `yaml:"role"`
+	Node    string `yaml:"node"` // the Kubernetes node name
+
+	Dirs   []Dir   `yaml:"dirs,omitempty"`
+	Assets []Asset `yaml:"assets,omitempty"` // fetched beside Etcd: both are bound by the network
+	Etcd   []Etcd  `yaml:"etcd,omitempty"`
+	Files  []File  `yaml:"files,omitempty"`
+	Units  []Unit  `yaml:"units,omitempty"` // in the order in which they are started
+
+	// Warnings are for the operator: the plan works, but something about it is not as they may think.
+	Warnings []string `yaml:"warnings,omitempty"`
+}
+
+// Mode is a file mode that prints as octal text.
+type Mode uint32
+
+// MarshalYAML prints "0644".
+func (m Mode) MarshalYAML() (any, error) { return fmt.Sprintf("%04o", uint32(m)), nil }
+
+// ParseMode reads "0644" or "644", at most 07777.
+func ParseMode(text string) (Mode, error) {
+	n, err := strconv.ParseUint(text, 8, 12)
+	if err != nil {
+		return 0, fmt.Errorf("mode %q: not octal between 0 and 7777", text)
+	}
+	return Mode(n), nil
+}
+
+// Dir is a directory.
+type Dir struct {
+	Path string `yaml:"path"`
+	Mode Mode   `yaml:"mode"`
+}
+
+// Asset is an object of the store and where it lands.
+type Asset struct {
+	Object string `yaml:"object"`           // its path in the manifest
+	SHA256 string `yaml:"sha256,omitempty"` // empty when the plan was made without a manifest
+	Path   string `yaml:"path"`             // the file, or with Unpack the directory
+	Mode   Mode   `yaml:"mode,omitempty"`
+	Unpack bool   `yaml:"unpack,omitempty"` // tar, tar.gz or tar.zst
+}
+
+// Etcd is one etcd cluster's member on this node. What to do with it (start, create, join, restore) is decided when
+// the plan is applied, by package etcd, which then writes Config over Base.
+type Etcd struct {
+	Name       string `yaml:"name"`    // of the cluster: "main" or "events"
+	Member     string `yaml:"member"`  // proposed member name; one kept in the data directory wins
+	DataDir    string `yaml:"dataDir"` //
+	ConfigPath string `yaml:"configPath"`
+	PeerURL    string `yaml:"peerURL"`   // the advertised one
+	ClientURL  string `yaml:"clientURL"` // the advertised one
+	// Base is etcd's configuration file without what the decision adds (initial-cluster*, name, data-dir).
+	Base map[string]any `yaml:"base"`
+	Unit string         `yaml:"unit,omitempty"` // the systemd unit that runs it; empty for a static pod
+}
+
+// File is a file with its content, or with the place to read it from when the plan is applied.
+type File struct {
+	Path    string     `yaml:"path"`
+	Mode    Mode       `yaml:"mode"`
+	Content string     `yaml:"content,omitempty"`
+	From    config.Ref `yaml:"from,omitempty"`
+}
+
+// The states that a unit can be asked for.
+const (
+	Started = "started" // enabled and running; a oneshot has run with its present inputs
+	Enabled = "enabled" // started by systemd at boot; not touched now
+	Stopped = "stopped" // neither enabled nor running
+)
+
+// Unit is a systemd unit and the state it must be in.
+type Unit struct {
+	Name  string `yaml:"name"`
+	State string `yaml:"state"`
+	// Enable makes systemd start it at boot, without the agent. Kubelet is not enabled: the agent starts it.
+	Enable bool `yaml:"enable,omitempty"`
+	// Inputs are the paths of files and assets; the unit restarts when their digest differs from the one recorded
+	// after its last successful start.
+	Inputs []string `yaml:"inputs,omitempty"`
+	// Reload asks the unit to reload instead of restarting it.
+	Reload bool `yaml:"reload,omitempty"`
+}

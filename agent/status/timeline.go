@@ -1,0 +1,90 @@
+package status
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Span is one timed step of a boot. Its JSON form is part of nodes/<instance-id>/boot.json.
+//
+// The methods are safe for concurrent use and for a nil Span, so that a package may be called without a timeline.
+type Span struct {
+	Name     string    `json:"name"`
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end,omitzero"` // zero while the step runs
+	Bytes    int64     `json:"bytes,omitempty"`
+	Attempts int       `json:"attempts,omitempty"`
+	Error    string    `json:"error,omitempty"`
+	Steps    []*Span   `json:"steps,omitempty"`
+
+	tree *sync.Mutex // one lock for the whole tree: spans are few and their updates are short
+}
+
+// Timeline is the root span of one boot.
+type Timeline struct{ Root *Span }
+
+// NewTimeline starts the clock of a boot.
+func NewTimeline(name string, start time.Time) *Timeline {
+	return &Timeline{Root: &Span{Name: name, Start: start, tree: new(sync.Mutex)}}
+}
+
+type spanKey struct{}
+
+// WithTimeline makes tl the parent of the steps that are begun under the returned context.
+func WithTimeline(ctx context.Context, tl *Timeline) context.Context {
+	return context.WithValue(ctx, spanKey{}, tl.Root)
+}
+
+// Step begins a step below the one that ctx carries. The caller ends it: defer func() { span.Done(err) }().
+// Without a timeline in ctx the span is nil, and all its methods do nothing.
+func Step(ctx context.Context, name string) (context.Context, *Span) {
+	parent, _ := ctx.Value(spanKey{}).(*Span)
+	if parent == nil {
+		return ctx, nil
+	}
+	span := &Span{Name: name, Start: time.Now(), tree: parent.tree}
+	parent.tree.Lock()
+	parent.Steps = append(parent.Steps, span)
+	parent.tree.Unlock()
+	return context.WithValue(ctx, spanKey{}, span), span
+}
+
+// Current is the innermost step of ctx, or nil.
+func Current(ctx context.Context) *Span {
+	span, _ := ctx.Value(spanKey{}).(*Span)
+	return span
+}
+
+// Done ends the step; err is what it failed with, if it did.
+func (s *Span) Done(err error) {
+	if s == nil {
+		return
+	}
+	s.tree.Lock()
+	defer s.tree.Unlock()
+	s.End = time.Now()
+	if err != nil {
+		s.Error = err.Error()
+	}
+}
+
+// AddBytes counts bytes that the step moved over the network.
+func (s *Span) AddBytes(n int64) {
+	if s == nil {
+		return
+	}
+	s.tree.Lock()
+	s.Bytes += n
+	s.tree.Unlock()
+}
+
+// Attempt counts one try of the step's work.
+func (s *Span) Attempt() {
+	if s == nil {
+		return
+	}
+	s.tree.Lock()
+	s.Attempts++
+	s.tree.Unlock()
+}
