@@ -1,18 +1,25 @@
 package status
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"syscall"
+)
 
 // Reason is a stable code for what the node's state comes from. Dashboards and scripts match on it; it never changes
 // its meaning.
 type Reason string
 
-// The reasons. docs/status.md explains each.
+// The reasons of a state.
 const (
 	ReasonBooting        Reason = "Booting"
 	ReasonReady          Reason = "Ready"
 	ReasonConfigInvalid  Reason = "ConfigInvalid"
 	ReasonIMDSUnreached  Reason = "IMDSUnreachable"
 	ReasonRoleUnknown    Reason = "RoleUnknown"
+	ReasonTagsDenied     Reason = "TagsAccessDenied"
+	ReasonCredentials    Reason = "CredentialsMissing"
+	ReasonNetworkDown    Reason = "NetworkDown"
 	ReasonStoreUnreached Reason = "StoreUnreachable"
 	ReasonStoreDenied    Reason = "StoreAccessDenied"
 	ReasonAssetCorrupt   Reason = "AssetCorrupt"
@@ -21,8 +28,27 @@ const (
 	ReasonPlanInvalid    Reason = "PlanInvalid"
 	ReasonUnitFailed     Reason = "UnitFailed"
 	ReasonApplyFailed    Reason = "ApplyFailed"
+	ReasonDiskFull       Reason = "DiskFull"
 	ReasonEtcdBlocked    Reason = "EtcdBlocked"
+	ReasonDeadline       Reason = "DeadlineExceeded"
+	ReasonInterrupted    Reason = "Interrupted"
 	ReasonUnknown        Reason = "Unknown"
+)
+
+// The reasons of a warning.
+const (
+	ReasonAssetsUnverified Reason = "AssetsUnverified"
+	ReasonManifestStale    Reason = "ManifestStale"
+	ReasonInstanceType     Reason = "InstanceTypeUnknown"
+	ReasonUserDataLarge    Reason = "UserDataNearLimit"
+	ReasonConfigDeprecated Reason = "ConfigDeprecated"
+	ReasonDriftRepaired    Reason = "DriftRepaired"
+)
+
+// The reasons why a status file is history.
+const (
+	ReasonAgentStopped Reason = "AgentNotRunning"
+	ReasonAgentSilent  Reason = "AgentSilent"
 )
 
 // Error is an error an operator meets: a reason code, and what to do about it.
@@ -41,7 +67,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Fail wraps err with a reason and a hint. A nil err stays nil.
+// Fail wraps err with a reason and a hint. A nil err stays nil. Without a hint the reason's own is shown.
 func Fail(reason Reason, hint string, err error) error {
 	if err == nil {
 		return nil
@@ -49,11 +75,38 @@ func Fail(reason Reason, hint string, err error) error {
 	return &Error{Reason: reason, Hint: hint, Err: err}
 }
 
-// ReasonOf is the reason that err carries, or ReasonUnknown.
+// ReasonOf is the reason that err carries, and what to do. The outermost reason counts: who wraps an error again knows
+// more about what it means. Without one, a deadline, an interruption or a full disk still has its reason.
 func ReasonOf(err error) (Reason, string) {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Reason, e.Hint
+	if e, ok := errors.AsType[*Error](err); ok {
+		if e.Hint != "" {
+			return e.Reason, e.Hint
+		}
+		return e.Reason, e.Reason.Hint()
 	}
-	return ReasonUnknown, ""
+	reason := ReasonUnknown
+	switch {
+	case err == nil:
+		return ReasonUnknown, ""
+	case errors.Is(err, syscall.ENOSPC):
+		reason = ReasonDiskFull
+	case errors.Is(err, context.DeadlineExceeded):
+		reason = ReasonDeadline
+	case errors.Is(err, context.Canceled):
+		reason = ReasonInterrupted
+	}
+	return reason, reason.Hint()
+}
+
+// Message is the text of err without its hint, for places that show the hint on its own.
+func Message(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	if e, ok := errors.AsType[*Error](err); ok && e.Hint != "" {
+		before, after := cutLast(text, " ("+e.Hint+")")
+		text = before + after
+	}
+	return text
 }

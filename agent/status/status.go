@@ -1,32 +1,143 @@
 // Package status is what an operator sees of the agent: status.json with its stable reason codes and hints, the named
 // waits of the moment, the timeline of the boot, and the console line at its end.
 //
-// To add a reason, add a constant to reason.go; a test fails until docs/status.md names it.
+// To add a reason, add a constant to reason.go and its meaning to reasons.go. To add a field, add it to Status below.
+// Tests fail until docs/status.md explains either.
 package status
 
-import "context"
+import "time"
 
-// WaitFunc ends a wait that Waits.Begin announced.
-type WaitFunc func()
+// Version is the version of status.json. It is raised when a key changes its meaning or goes; new keys do not raise it.
+const Version = 1
 
-// Waits is told what the agent is waiting for. Board is the real one; a package that waits takes it through its
-// context, so that a wait shows in `rekindle status` while it lasts.
-type Waits interface {
-	// Begin announces a wait: its name ("tags: role"), what would end it, and its deadline (the one of ctx).
-	Begin(ctx context.Context, name, forWhat string) WaitFunc
+// State is what the node as a whole is at.
+type State string
+
+// The states. A node is degraded when it serves but something on it needs an operator.
+const (
+	StateBooting  State = "booting"
+	StateReady    State = "ready"
+	StateDegraded State = "degraded"
+	StateFailed   State = "failed"
+)
+
+// Status is the content of status.json. Lists are always present, if empty, so that scripts need not test for them;
+// an object that is not known yet is left out.
+type Status struct {
+	Version  int       `json:"version"`
+	State    State     `json:"state"`
+	Reason   Reason    `json:"reason"`
+	Message  string    `json:"message,omitempty"`
+	Hint     string    `json:"hint,omitempty"` // what to do, one sentence
+	Since    time.Time `json:"since"`          // when state and reason became what they are
+	Stale    *Stale    `json:"stale,omitempty"`
+	Identity Identity  `json:"identity"`
+	Agent    Agent     `json:"agent"`
+	Boot     Boot      `json:"boot"`
+	Waits    []Pending `json:"waits"` // oldest first
+	Assets   Assets    `json:"assets,omitzero"`
+	Apply    Apply     `json:"apply,omitzero"`
+	Warnings []Warning `json:"warnings"` // oldest first
+	Units    []Unit    `json:"units"`    // in the order of the plan
 }
 
-type waitsKey struct{}
-
-// WithWaits makes w hear of the waits that are announced under the returned context.
-func WithWaits(ctx context.Context, w Waits) context.Context {
-	return context.WithValue(ctx, waitsKey{}, w)
+// Stale says why the rest of a Status is history. Only Read fills it in; the file never carries it.
+type Stale struct {
+	Reason  Reason    `json:"reason"`
+	Message string    `json:"message"`
+	Hint    string    `json:"hint"`
+	Since   time.Time `json:"since"` // the last sign of life
 }
 
-// Waiting announces a wait to whoever listens in ctx; the caller calls the returned function when it is over.
-func Waiting(ctx context.Context, name, forWhat string) WaitFunc {
-	if w, ok := ctx.Value(waitsKey{}).(Waits); ok {
-		return w.Begin(ctx, name, forWhat)
+// Identity is who this node is, as far as it is known.
+type Identity struct {
+	Cluster   string `json:"cluster,omitempty"`
+	Role      string `json:"role,omitempty"`
+	Instance  string `json:"instance,omitempty"` // i-0123456789abcdef0
+	Node      string `json:"node,omitempty"`     // the name of its Kubernetes Node
+	Zone      string `json:"zone,omitempty"`
+	Region    string `json:"region,omitempty"`
+	Partition string `json:"partition,omitempty"`
+}
+
+// Agent is the process that writes the file. PID and StartTicks together name it even after the PID was reused.
+type Agent struct {
+	Version    string    `json:"version"`
+	PID        int       `json:"pid"`
+	StartTicks uint64    `json:"startTicks"` // field 22 of /proc/PID/stat
+	Started    time.Time `json:"started"`
+	Heartbeat  time.Time `json:"heartbeat"`        // written every HeartbeatInterval
+	Stopped    time.Time `json:"stopped,omitzero"` // when it ended in an orderly way
+}
+
+// Boot is how the agent came up.
+type Boot struct {
+	Started time.Time `json:"started"`
+	Ready   time.Time `json:"ready,omitzero"` // the first time the node was ready
+	Seconds float64   `json:"seconds,omitempty"`
+	Sources []Source  `json:"sources"` // the layers of the configuration, lowest first
+}
+
+// Source is one layer of the configuration.
+type Source struct {
+	Layer string `json:"layer"` // "defaults", "ami", "store", "user-data", "tags"
+	From  string `json:"from"`  // a path, an s3:// URL, an IMDS path
+}
+
+// Pending is a wait in progress.
+type Pending struct {
+	Name     string    `json:"name"`
+	For      string    `json:"for"`
+	Since    time.Time `json:"since"`
+	Deadline time.Time `json:"deadline,omitzero"`
+}
+
+// Assets is where the assets came from.
+type Assets struct {
+	Source   string    `json:"source"`             // the store or mirror that served the manifest
+	Mirrors  []string  `json:"mirrors,omitempty"`  // others that served objects
+	Manifest string    `json:"manifest,omitempty"` // digest of the manifest
+	Modified time.Time `json:"modified,omitzero"`  // when the manifest was published
+	Signed   bool      `json:"signed"`             // its signature was checked against the key of the configuration
+	Verified bool      `json:"verified"`           // every object was checked against a digest
+	Stale    bool      `json:"stale"`              // a cached manifest was used because no source answered
+	Objects  int       `json:"objects"`
+	Bytes    int64     `json:"bytes"`   // in all objects
+	Fetched  int64     `json:"fetched"` // of these, bytes that came over the network
+}
+
+// Apply is the last time the plan was applied.
+type Apply struct {
+	At      time.Time `json:"at"`
+	Seconds float64   `json:"seconds"`
+	Changes int       `json:"changes"`
+	Changed []string  `json:"changed"`        // paths and units, the first changedShown of them
+	Plan    string    `json:"plan,omitempty"` // digest of the plan
+}
+
+// Warning is something that an operator should know and that stops nothing.
+type Warning struct {
+	Reason  Reason    `json:"reason"`
+	Message string    `json:"message"`
+	Hint    string    `json:"hint,omitempty"`
+	Since   time.Time `json:"since"`
+}
+
+// Unit is a systemd unit, or a process where there is no systemd, that the plan wants.
+type Unit struct {
+	Name    string    `json:"name"`
+	State   string    `json:"state"` // systemd's ActiveState: active, activating, failed, inactive
+	Since   time.Time `json:"since,omitzero"`
+	Message string    `json:"message,omitempty"` // why it is not active
+}
+
+// ExitCode is what `rekindle status` exits with: 0 ready, 1 failed, 3 not yet, degraded, or not known any more.
+func (s *Status) ExitCode() int {
+	switch {
+	case s.State == StateFailed:
+		return 1
+	case s.State == StateReady && s.Stale == nil:
+		return 0
 	}
-	return func() {}
+	return 3
 }

@@ -1,0 +1,85 @@
+package status
+
+// Explanation is what docs/status.md says about a reason at more length.
+type Explanation struct {
+	Reason  Reason
+	Meaning string // one clause
+	Hint    string // what to do when the error itself does not say; empty where nothing is to be done
+}
+
+// Hint is what to do about r in general.
+func (r Reason) Hint() string {
+	for _, e := range Reasons() {
+		if e.Reason == r {
+			return e.Hint
+		}
+	}
+	return ""
+}
+
+// Reasons explains every reason, in the order of reason.go.
+func Reasons() []Explanation {
+	return []Explanation{
+		{ReasonBooting, "the agent is bringing the node up", ""},
+		{ReasonReady, "the node is what its plan wants", ""},
+		{ReasonConfigInvalid, "a layer of the configuration does not parse or does not hold together",
+			"run `rekindle check FILE` on the layer named in the message, correct it, and launch or restart"},
+		{ReasonIMDSUnreached, "the instance metadata service gave no usable answer",
+			"check that the instance has its metadata endpoint enabled and a hop limit of 2 if the agent runs in a container: " +
+				"aws ec2 modify-instance-metadata-options --http-endpoint enabled"},
+		{ReasonRoleUnknown, "no layer of the configuration and no tag says what this node is to be",
+			"tag the instance with rekindle:role (propagated from its Auto Scaling group), or set `role` in user-data"},
+		{ReasonTagsDenied, "the instance's tags may not be read",
+			"enable tags in instance metadata (--instance-metadata-tags enabled), or allow ec2:DescribeTags to its role"},
+		{ReasonCredentials, "the instance has no usable AWS credentials",
+			"attach an instance profile; `rekindle iam` prints the policy that its role needs"},
+		{ReasonNetworkDown, "the machine has no link, address or default route",
+			"look at `networkctl status` and at the route table of the subnet"},
+		{ReasonStoreUnreached, "no store or mirror answered",
+			"check the S3 gateway endpoint, the route table and the security group of the subnet, then the URL of the store"},
+		{ReasonStoreDenied, "the store refused access",
+			"allow s3:GetObject and s3:ListBucket on the store to the instance's role (`rekindle iam` prints the policy), " +
+				"and kms:Decrypt when the bucket is encrypted with a key of your own"},
+		{ReasonAssetCorrupt, "an asset differs from its published digest on every source",
+			"publish it again with `rekindle publish DIR STORE`, and find out who wrote the object that differs"},
+		{ReasonAssetMissing, "an asset that the role needs is not published",
+			"add it to the directory that you publish and run `rekindle publish DIR STORE`"},
+		{ReasonSignature, "the manifest's signature does not fit the configured key",
+			"sign with `rekindle publish --sign KEY`, or correct the public key in the configuration; " +
+				"if neither changed, treat the store as tampered with"},
+		{ReasonPlanInvalid, "configuration, facts and role do not make a plan",
+			"reproduce it with `rekindle plan --config FILE --facts FILE` and correct the role or the configuration"},
+		{ReasonUnitFailed, "a unit did not start, or stopped",
+			"read `journalctl -u UNIT`; the agent starts it again by itself"},
+		{ReasonApplyFailed, "a change to the machine could not be made",
+			"read the path in the message; `rekindle plan --diff` shows what is left to change"},
+		{ReasonDiskFull, "a file system has no space left",
+			"look at `df -h` and `df -i`, and give the instance a larger volume"},
+		{ReasonEtcdBlocked, "etcd cannot be started without risk to the cluster's data",
+			"read `rekindle etcd list`; nothing was changed and nothing was deleted"},
+		{ReasonDeadline, "something that was waited for did not come in time",
+			"see in the message what was waited for; the agent tries again when it is restarted"},
+		{ReasonInterrupted, "the agent was told to stop before it was done",
+			"start it again: systemctl start rekindle"},
+		{ReasonUnknown, "an error that has no reason of its own",
+			"read `journalctl -u rekindle`, and report it with `rekindle support`: every error should have a reason"},
+
+		{ReasonAssetsUnverified, "assets were taken from a prefix without a manifest (`assets.unverified: true`)",
+			"publish with `rekindle publish DIR STORE` and remove assets.unverified"},
+		{ReasonManifestStale, "no source answered, so the manifest of an earlier boot was used",
+			"check that the store can be reached from this subnet"},
+		{ReasonInstanceType, "the number of addresses of this instance type is not known, so 110 pods are assumed",
+			"set the number of pods in the configuration, or use a newer agent"},
+		{ReasonUserDataLarge, "the user-data is close to EC2's limit of 16384 bytes",
+			"move what all nodes share into cluster.yaml in the store"},
+		{ReasonConfigDeprecated, "the configuration uses an older form that still works",
+			"run `rekindle check FILE`, which prints the form to use now"},
+		{ReasonDriftRepaired, "something on the machine was changed by hand and put back",
+			"make the change in the configuration or in an overlay instead"},
+
+		{ReasonAgentStopped, "the process that wrote the status is gone",
+			"start it with `systemctl start rekindle`, and read `journalctl -u rekindle` for why it ended"},
+		{ReasonAgentSilent, "the process that wrote the status runs, but has not written for a while",
+			"look for a full /run, a frozen or starved machine; `journalctl -u rekindle` says when it could not write"},
+	}
+}
