@@ -1,0 +1,40 @@
+package etcd
+
+import (
+	"fmt"
+	"maps"
+
+	"sigs.k8s.io/yaml"
+
+	"rekindle/agent/plan"
+)
+
+// config lays what was decided over the plan's base.
+//
+// The state "new" is written for the one start that creates the cluster; Confirm makes the agent write "existing" over
+// it. A file that goes on saying "new" would let etcd begin an empty cluster when its data is lost (etcd#12227).
+func (k *Keeper) config(member plan.Etcd, marker Marker, state string) ([]byte, error) {
+	data, err := k.Host.Path(dataDir(member))
+	if err != nil {
+		return nil, err
+	}
+	whole := maps.Clone(member.Base)
+	if whole == nil {
+		whole = map[string]any{}
+	}
+	maps.Copy(whole, map[string]any{
+		"name":                        marker.Member,
+		"data-dir":                    data,
+		"initial-cluster":             marker.Member + "=" + member.PeerURL,
+		"initial-cluster-state":       state,
+		"initial-cluster-token":       marker.Token,
+		"initial-advertise-peer-urls": member.PeerURL,
+		"advertise-client-urls":       member.ClientURL,
+		"strict-reconfig-check":       true,
+	})
+	text, err := yaml.Marshal(whole)
+	if err != nil {
+		return nil, fmt.Errorf("etcd %s: configuration: %w", member.Name, err)
+	}
+	return text, nil
+}

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// S3 keeps records in a bucket, by conditional writes: If-None-Match: * creates, If-Match: <etag> replaces
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html; China regions included).
+type S3 struct {
+	client *s3.Client
+	bucket string
+	prefix string // without a slash at its end; may be empty
+}
+
+// NewS3 is the records under s3://bucket/prefix.
+func NewS3(client *s3.Client, bucket, prefix string) *S3 {
+	return &S3{client: client, bucket: bucket, prefix: strings.Trim(prefix, "/")}
+}
+
+func (s *S3) String() string { return "s3://" + path.Join(s.bucket, s.prefix) }
+
+func (s *S3) key(key string) *string { return aws.String(path.Join(s.prefix, key)) }
+
+// Get implements Records. Without s3:ListBucket S3 answers 403 for a key that does not exist: that is unknown, too.
+func (s *S3) Get(ctx context.Context, key string) ([]byte, Version, error) {
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: s.key(key)})
+	if missing := new(types.NoSuchKey); errors.As(err, &missing) {
+		return nil, "", fmt.Errorf("%s/%s: %w", s, key, ErrAbsent)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s/%s: %w", s, key, err)
+	}
+	defer out.Body.Close()
+	data, err := readRecord(out.Body)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s/%s: %w", s, key, err)
+	}
+	return data, Version(aws.ToString(out.ETag)), nil
+}
+
+// Put implements Records. 412 and 409 are ErrConflict, as is 404 to If-Match: the record was deleted meanwhile.
+func (s *S3) Put(ctx context.Context, key string, data []byte, was Version) (Version, error) {
+	in := &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: s.key(key), Body: bytes.NewReader(data),
+		ContentType: aws.String("application/json"),
+	}
+	if was == "" {
+		in.IfNoneMatch = aws.String("*")
+	} else {
+		in.IfMatch = aws.String(string(was))
+	}
+	out, err := s.client.PutObject(ctx, in)
+	if err != nil {
+		if conflict(err, was != "") {
+			return "", fmt.Errorf("%s/%s: %w", s, key, ErrConflict)
+		}
+		return "", fmt.Errorf("%s/%s: %w", s, key, err)
+	}
+	return Version(aws.ToString(out.ETag)), nil
+}
+
+func conflict(err error, replacing bool) bool {
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) {
+		switch response.HTTPStatusCode() {
+		case http.StatusPreconditionFailed, http.StatusConflict:
+			return true
+		case http.StatusNotFound:
+			// A missing bucket is 404 as well, and that is no conflict.
+			var api smithy.APIError
+			return replacing && errors.As(err, &api) && api.ErrorCode() == "NoSuchKey"
+		}
+	}
+	return false
+}
+
+// List implements Records.
+func (s *S3) List(ctx context.Context, prefix string, limit int) ([]string, error) {
+	root := ""
+	if s.prefix != "" {
+		root = s.prefix + "/"
+	}
+	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(root + prefix)}
+	if limit > 0 && limit < 1000 {
+		in.MaxKeys = aws.Int32(int32(limit))
+	}
+	var keys []string
+	for pages := s3.NewListObjectsV2Paginator(s.client, in); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: list %q: %w", s, prefix, err)
+		}
+		for _, object := range page.Contents {
+			keys = append(keys, strings.TrimPrefix(aws.ToString(object.Key), root))
+		}
+		if limit > 0 && len(keys) >= limit {
+			return keys[:limit], nil
+		}
+	}
+	return keys, nil
+}
+
+// Delete implements Records.
+func (s *S3) Delete(ctx context.Context, key string) error {
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: s.key(key)})
+	if err != nil {
+		return fmt.Errorf("%s/%s: %w", s, key, err)
+	}
+	return nil
+}
