@@ -1,0 +1,50 @@
+# rekindle: `make help` lists the targets. VERSION is stamped into the binary.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO      ?= go
+LDFLAGS := -s -w -X main.version=$(VERSION)
+LINT    := $(GO) tool -modfile=test/tools/go.mod golangci-lint
+APT     := awscli librsvg2-bin
+# The race detector needs cgo; the agent itself is built without it.
+TESTFLAGS ?= -race -timeout 10m
+
+.PHONY: help build test lint demo deps bench-boot bench-assets golden clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
+
+deps: ## install what tests and benchmarks need from Debian (root, apt) and fetch the Go modules
+	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	 if [ -n "$$missing" ]; then echo "apt-get install" $$missing; \
+	   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+	@$(GO) mod download && cd test && $(GO) mod download && cd tools && $(GO) mod download
+
+build: ## build bin/rekindle, static and stripped, and print its size
+	@mkdir -p bin
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rekindle ./cmd/rekindle
+	@stat -c '%s' bin/rekindle | awk '{printf "bin/rekindle %.1f MB\n", $$1/1e6}'
+
+test: build lint ## lint, then all unit, golden and script tests under the race detector
+	$(GO) test $(TESTFLAGS) ./...
+	cd test && $(GO) test $(TESTFLAGS) ./...
+
+lint: ## gofmt, go vet, golangci-lint (depguard keeps agent/plan pure)
+	@out=$$(gofmt -l agent cmd roles test); if [ -n "$$out" ]; then echo "gofmt -w needed:" $$out; exit 1; fi
+	$(GO) vet ./...
+	cd test && $(GO) vet ./...
+	$(LINT) run ./...
+	cd test && $(GO) tool -modfile=tools/go.mod golangci-lint run -c ../.golangci.yml ./...
+
+demo: build ## launch master, minions and load balancer on an embedded AWS; no root, no network
+	cd test && $(GO) run ./lab --binary ../bin/rekindle --dir ../out/demo
+
+bench-boot: build ## time, requests and memory of a boot with a warm cache
+	cd test && $(GO) run ./bench/boot --binary ../bin/rekindle
+
+bench-assets: ## fetch 1 GiB against awscli
+	cd test && $(GO) run ./bench/assets
+
+golden: ## rewrite the golden files; review the diff
+	$(GO) test ./... -update
+
+clean: ## remove what was built
+	rm -rf bin out
