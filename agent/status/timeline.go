@@ -22,11 +22,23 @@ type Span struct {
 }
 
 // Timeline is the root span of one boot.
-type Timeline struct{ Root *Span }
+type Timeline struct {
+	Root *Span
+
+	Identity Identity  // whose boot; while steps run it is set through Identify
+	Taken    time.Time // the moment a snapshot shows; zero in a living timeline
+}
 
 // NewTimeline starts the clock of a boot.
 func NewTimeline(name string, start time.Time) *Timeline {
 	return &Timeline{Root: &Span{Name: name, Start: start, tree: new(sync.Mutex)}}
+}
+
+// Identify says whose boot this is, once that is known.
+func (tl *Timeline) Identify(id Identity) {
+	tl.Root.lock()
+	defer tl.Root.unlock()
+	tl.Identity = id
 }
 
 type spanKey struct{}
@@ -44,9 +56,9 @@ func Step(ctx context.Context, name string) (context.Context, *Span) {
 		return ctx, nil
 	}
 	span := &Span{Name: name, Start: time.Now(), tree: parent.tree}
-	parent.tree.Lock()
+	parent.lock()
 	parent.Steps = append(parent.Steps, span)
-	parent.tree.Unlock()
+	parent.unlock()
 	return context.WithValue(ctx, spanKey{}, span), span
 }
 
@@ -56,13 +68,16 @@ func Current(ctx context.Context) *Span {
 	return span
 }
 
-// Done ends the step; err is what it failed with, if it did.
+// Done ends the step; err is what it failed with, if it did. Only the first call counts.
 func (s *Span) Done(err error) {
 	if s == nil {
 		return
 	}
-	s.tree.Lock()
-	defer s.tree.Unlock()
+	s.lock()
+	defer s.unlock()
+	if !s.End.IsZero() {
+		return
+	}
 	s.End = time.Now()
 	if err != nil {
 		s.Error = err.Error()
@@ -74,9 +89,9 @@ func (s *Span) AddBytes(n int64) {
 	if s == nil {
 		return
 	}
-	s.tree.Lock()
+	s.lock()
 	s.Bytes += n
-	s.tree.Unlock()
+	s.unlock()
 }
 
 // Attempt counts one try of the step's work.
@@ -84,7 +99,20 @@ func (s *Span) Attempt() {
 	if s == nil {
 		return
 	}
-	s.tree.Lock()
+	s.lock()
 	s.Attempts++
-	s.tree.Unlock()
+	s.unlock()
+}
+
+// A span that was decoded or written as a literal has no lock: nothing runs below it any more.
+func (s *Span) lock() {
+	if s.tree != nil {
+		s.tree.Lock()
+	}
+}
+
+func (s *Span) unlock() {
+	if s.tree != nil {
+		s.tree.Unlock()
+	}
 }
