@@ -126,7 +126,7 @@ func (d *decoder) remember(n *yaml.Node, p place) {
 	d.set = true
 	s := d.source
 	o := Origin{Layer: s.layer, File: s.file, Line: n.Line + s.skip, Column: n.Column, source: s, line: n.Line, column: n.Column,
-		keyLine: n.Line, keyColumn: n.Column}
+		keyLine: n.Line, keyColumn: n.Column, null: d.isNull(n)}
 	if p.key != nil {
 		o.keyLine, o.keyColumn = p.key.Line, p.key.Column
 	}
@@ -306,7 +306,13 @@ func describe(n *yaml.Node) string {
 	}
 }
 
-func quote(text string) string { return strconv.Quote(clip(text, 60)) }
+// quote shows what the operator wrote, shortened, and never a secret.
+func quote(text string) string {
+	if secret(text) != "" {
+		return "(a secret)"
+	}
+	return strconv.Quote(clip(text, 60))
+}
 
 // join appends a key to a path: `.key`, or `["a.key"]` where a dot would be ambiguous.
 func join(path, key string) string {

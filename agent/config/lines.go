@@ -167,8 +167,12 @@ func (r *reader) warn(l Layer, a assignment, message, remedy string) {
 	r.problems = append(r.problems, newSource(l).at(a.line, a.column, Problem{Message: message, Remedy: remedy, Warning: true}))
 }
 
-func isBucket(name string) bool { return name == "ASSETS_BUCKET" || name == "S3_BUCKET" || name == "BUCKET" }
-func isPrefix(name string) bool { return name == "ASSETS_PREFIX" || name == "S3_PREFIX" || name == "PREFIX" }
+func isBucket(name string) bool {
+	return name == "ASSETS_BUCKET" || name == "S3_BUCKET" || name == "BUCKET"
+}
+func isPrefix(name string) bool {
+	return name == "ASSETS_PREFIX" || name == "S3_PREFIX" || name == "PREFIX"
+}
 
 // storeOf joins a bucket, with or without its scheme, and the prefix that may stand beside it.
 func storeOf(bucket string, by map[string]assignment) string {

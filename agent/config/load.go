@@ -29,6 +29,7 @@ type Origin struct {
 	source             *source
 	line, column       int // in the layer's text
 	keyLine, keyColumn int
+	null               bool // set to go back to the default
 }
 
 // Result is what several layers amount to.
@@ -90,7 +91,7 @@ func Resolve(layers ...Layer) Result {
 		}
 	}
 	c.derive()
-	v := validator{config: c, origins: r.origins}
+	v := validator{config: c, origins: r.origins, decoding: r.Problems}
 	v.all()
 	r.Problems = append(r.Problems, v.problems...).sorted()
 	if r.Problems.Err() == nil {

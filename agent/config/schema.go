@@ -142,6 +142,5 @@ func texts(v reflect.Value, path string, visit func(path, text string)) {
 	}
 }
 
-
 // at is the path of a list's item.
 func at(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

@@ -12,6 +12,7 @@ type source struct {
 	file  string
 	skip  int // lines of the file before the text
 	lines []string
+	hide  bool // it contains a secret, so no line is shown
 }
 
 func newSource(l Layer) *source {
@@ -20,6 +21,7 @@ func newSource(l Layer) *source {
 		s.file = l.Name
 	}
 	text := strings.ReplaceAll(string(l.Data), "\r\n", "\n")
+	s.hide = secret(text) != ""
 	// YAML takes a lone carriage return for a line break, so the lines are counted likewise.
 	s.lines = strings.Split(strings.ReplaceAll(text, "\r", "\n"), "\n")
 	return s
@@ -30,7 +32,7 @@ func (s *source) at(line, column int, p Problem) Problem {
 	p.File = s.file
 	if line > 0 {
 		p.Line, p.Column = line+s.skip, max(column, 1)
-		if line <= len(s.lines) {
+		if line <= len(s.lines) && !s.hide && !secretName.MatchString(s.lines[line-1]) {
 			p.source = clip(s.lines[line-1], 160)
 		}
 	}
