@@ -47,7 +47,8 @@ func ticks(total time.Duration, limit int) []tick {
 		unit, name = time.Second, "s"
 	}
 	marks := []tick{{0, "0"}}
-	for at := step; at <= total; at += step {
+	for i := range total / step { // counted, because a sum of steps could overflow
+		at := (i + 1) * step
 		value := strconv.FormatFloat(float64(at)/float64(unit), 'f', -1, 64)
 		marks = append(marks, tick{at, fmt.Sprintf("%s %s", value, name)})
 	}

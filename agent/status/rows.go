@@ -8,6 +8,12 @@ import (
 	"time"
 )
 
+// What is read of a name and an error, in characters: enough to tell what it was, and no more than a page.
+const (
+	nameLimit  = 200
+	errorLimit = 1500
+)
+
 // row is one line of a drawn timeline.
 type row struct {
 	name     string
@@ -99,7 +105,7 @@ func (tl *Timeline) rows(limit int) (rows []row, total time.Duration) {
 
 func newRow(s *Span, start time.Time, total time.Duration, parentKind string) row {
 	r := row{
-		name:     cmp.Or(oneLine(s.Name), "unnamed"),
+		name:     shorten(cmp.Or(oneLine(s.Name), "unnamed"), nameLimit, "…"),
 		kind:     kindOf(parentKind, s.Name),
 		from:     min(max(s.Start.Sub(start), 0), total),
 		to:       total,
@@ -107,7 +113,7 @@ func newRow(s *Span, start time.Time, total time.Duration, parentKind string) ro
 		running:  s.End.IsZero(),
 		bytes:    s.total(),
 		attempts: s.Attempts,
-		err:      oneLine(s.Error),
+		err:      shorten(oneLine(s.Error), errorLimit, "…"),
 	}
 	if !r.running {
 		r.to = min(max(s.End.Sub(start), r.from), total)
@@ -172,12 +178,9 @@ func fold(steps []*Span, limit int) (shown []*Span, rest folding) {
 
 // title is who booted, and in what time.
 func (tl *Timeline) title(total time.Duration) string {
-	id := tl.Identity
-	who := strings.Join(slices.DeleteFunc([]string{id.Role, id.Instance}, empty), " ")
-	where := strings.Join(slices.DeleteFunc([]string{id.Cluster, id.Zone}, empty), ", ")
-	title := cmp.Or(who, "boot")
-	if where != "" {
-		title += " (" + where + ")"
+	title := "boot"
+	if tl.Identity != (Identity{}) {
+		title = who(tl.Identity)
 	}
 	how := "in"
 	switch {
@@ -186,7 +189,7 @@ func (tl *Timeline) title(total time.Duration) string {
 	case tl.Root.End.IsZero():
 		how = "running for"
 	}
-	return oneLine(title) + " " + how + " " + Duration(total)
+	return title + " " + how + " " + Duration(total)
 }
 
 func empty(s string) bool { return s == "" }

@@ -47,8 +47,8 @@ func (d *sheet) x(at time.Duration) float64 {
 
 func (d *sheet) head() {
 	title := "Boot of " + d.tl.title(d.total)
-	if d.tl.Identity == (Identity{}) {
-		title = strings.ToUpper(title[8:9]) + title[9:]
+	if rest, nobody := strings.CutPrefix(title, "Boot of boot "); nobody {
+		title = "Boot " + rest
 	}
 	fill := "#1c2430"
 	if d.tl.Root.Error != "" {

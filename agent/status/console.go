@@ -1,0 +1,136 @@
+package status
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	consoleLimit   = 500 // bytes of a line with its line break; longer ones are hard to read in `get-console-output`
+	hintLimit      = 240
+	consoleTimeout = time.Second // a serial line at 9600 baud takes half of it
+)
+
+// Console is where the one line at the end of a boot goes: the machine's console, which
+// `aws ec2 get-console-output` shows when nothing else can be reached, and the terminal of whoever ran the verb.
+type Console struct {
+	Path string    // "" is /dev/console
+	Also io.Writer // standard error, or nil where that is the journal, which has the line already
+}
+
+// Ready writes ReadyLine. A machine without a console is no error.
+func (c Console) Ready(s *Status, tl *Timeline) error { return c.write(ReadyLine(s, tl)) }
+
+// Failed writes FailedLine. A machine without a console is no error.
+func (c Console) Failed(s *Status) error { return c.write(FailedLine(s)) }
+
+// ReadyLine is who is ready, after what time, and what the time went to: the first level of tl, which may be nil.
+func ReadyLine(s *Status, tl *Timeline) string {
+	took := time.Duration(s.Boot.Seconds * float64(time.Second))
+	line := "rekindle: READY " + who(s.Identity) + " in " + Duration(took)
+	if tl == nil {
+		return bound(line, consoleLimit-1)
+	}
+	steps := slices.Clone(tl.Snapshot().Root.Steps)
+	steps = slices.DeleteFunc(steps, func(s *Span) bool { return s.End.IsZero() })
+	for len(steps) > 0 {
+		var parts []string
+		shortest := 0
+		for i, step := range steps {
+			part := oneLine(step.Name) + " " + Duration(step.End.Sub(step.Start))
+			if n := step.total(); n >= 1<<20 {
+				part += " (" + Bytes(n) + ")"
+			}
+			parts = append(parts, part)
+			if step.End.Sub(step.Start) < steps[shortest].End.Sub(steps[shortest].Start) {
+				shortest = i
+			}
+		}
+		if full := line + ": " + strings.Join(parts, ", "); len(full) < consoleLimit {
+			return full
+		}
+		steps = slices.Delete(steps, shortest, shortest+1)
+	}
+	return bound(line, consoleLimit-1)
+}
+
+// FailedLine is why the node failed, after what time, and what to do. Of a long error the middle is left out, of the
+// remedy nothing.
+func FailedLine(s *Status) string {
+	head := fmt.Sprintf("rekindle: FAILED %s after %s: ", s.Reason, Duration(s.Since.Sub(s.Boot.Started)))
+	tail := ""
+	if s.Hint != "" {
+		tail = ". What to do: " + bound(oneLine(s.Hint), hintLimit)
+	}
+	message := strings.TrimRight(oneLine(s.Message), ".")
+	for n := utf8.RuneCountInString(message); len(head+message+tail) > consoleLimit-1 && n > 4; n-- {
+		message = shorten(message, n, "...")
+	}
+	return bound(head+message+tail, consoleLimit-1)
+}
+
+func who(id Identity) string {
+	name := strings.Join(slices.DeleteFunc([]string{id.Role, id.Instance}, empty), " ")
+	place := strings.Join(slices.DeleteFunc([]string{id.Cluster, id.Zone}, empty), ", ")
+	if name == "" {
+		name = "node"
+	}
+	if place != "" {
+		name += " (" + place + ")"
+	}
+	return oneLine(name)
+}
+
+// bound cuts s to at most limit bytes, between two characters.
+func bound(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	s = s[:limit-3]
+	for len(s) > 0 {
+		if r, size := utf8.DecodeLastRuneInString(s); r != utf8.RuneError || size > 1 {
+			break
+		}
+		s = s[:len(s)-1]
+	}
+	return s + "..."
+}
+
+func (c Console) write(line string) error {
+	var also error
+	if c.Also != nil {
+		_, also = io.WriteString(c.Also, line+"\n")
+	}
+	return errors.Join(also, c.device(line+"\n"))
+}
+
+// device writes to the console without ever waiting for it longer than consoleTimeout: a console whose other end does
+// not read (flow control, a paused hypervisor console) must not hold a boot up.
+func (c Console) device(line string) error {
+	path := c.Path
+	if path == "" {
+		path = "/dev/console"
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ENODEV):
+		return nil // no console
+	case err != nil:
+		return fmt.Errorf("console: %w", err)
+	}
+	defer f.Close()
+	if err := f.SetWriteDeadline(time.Now().Add(consoleTimeout)); err != nil && !errors.Is(err, os.ErrNoDeadline) {
+		return fmt.Errorf("console: %w", err)
+	}
+	if _, err := f.WriteString(line); err != nil {
+		return fmt.Errorf("console: %w", err)
+	}
+	return nil
+}

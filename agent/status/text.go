@@ -1,0 +1,195 @@
+package status
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+const changedInText = 8 // paths and units of the last apply that the table names
+
+// Text writes the status as a person reads it. Colour is for terminals.
+func (s *Status) Text(w io.Writer, color bool) error {
+	_, err := w.Write(s.text(color, time.Now()))
+	return err
+}
+
+// page is the text while it is written.
+type page struct {
+	bytes.Buffer
+	color bool
+	now   time.Time
+}
+
+func (s *Status) text(color bool, now time.Time) []byte {
+	p := &page{color: color, now: now}
+	s.headline(p)
+	s.facts(p)
+	p.section("WAITING FOR", len(s.Waits), func(w io.Writer) {
+		for _, wait := range s.Waits {
+			left := Duration(wait.Deadline.Sub(now)) + " left"
+			switch {
+			case wait.Deadline.IsZero():
+				left = "no deadline"
+			case wait.Deadline.Before(now):
+				left = "overdue"
+			}
+			fmt.Fprintf(w, "  %s\t%s\tfor %s\t%s\n", oneLine(wait.Name), oneLine(wait.For), p.age(wait.Since), left)
+		}
+	})
+	p.section("UNITS", len(s.Units), func(w io.Writer) {
+		for _, unit := range s.Units {
+			since := ""
+			if !unit.Since.IsZero() {
+				since = "for " + p.age(unit.Since)
+			}
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", p.unit(unit.State), oneLine(unit.Name), since, oneLine(unit.Message))
+		}
+	})
+	if len(s.Warnings) > 0 {
+		fmt.Fprintf(p, "\n%s\n", p.paint("1", "WARNINGS"))
+	}
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(p, "  %s: %s\n", p.paint("33", oneLine(string(warning.Reason))), oneLine(warning.Message))
+		if warning.Hint != "" {
+			fmt.Fprintf(p, "    what to do: %s\n", oneLine(warning.Hint))
+		}
+	}
+	return p.Bytes()
+}
+
+func (s *Status) headline(p *page) {
+	paint := map[State]string{StateReady: "1;32", StateBooting: "1;36", StateDegraded: "1;33", StateFailed: "1;31"}
+	head := p.paint(paint[s.State], strings.ToUpper(oneLine(string(s.State)))) + "  " + who(s.Identity)
+	if s.Stale != nil {
+		head = p.paint("1;31", "STALE") + "  was " + oneLine(string(s.State)) + "  " + who(s.Identity)
+	}
+	fmt.Fprintf(p, "%s  since %s (%s)\n", head, clock(s.Since), p.age(s.Since))
+	if s.Stale != nil {
+		p.reason(s.Stale.Reason, s.Stale.Message, s.Stale.Hint)
+	}
+	if s.State != StateReady {
+		p.reason(s.Reason, s.Message, s.Hint)
+	}
+}
+
+func (p *page) reason(reason Reason, message, hint string) {
+	line := "  " + oneLine(string(reason))
+	if message != "" {
+		line += ": " + oneLine(message)
+	}
+	fmt.Fprintln(p, line)
+	if hint != "" {
+		fmt.Fprintf(p, "  %s %s\n", p.paint("1", "what to do:"), oneLine(hint))
+	}
+}
+
+// facts are the lines of one value each.
+func (s *Status) facts(p *page) {
+	fmt.Fprintln(p)
+	p.table(func(w io.Writer) {
+		line := func(name string, values ...string) {
+			if values = slices.DeleteFunc(values, empty); len(values) > 0 {
+				fmt.Fprintf(w, "  %s\t%s\n", name, oneLine(strings.Join(values, ", ")))
+			}
+		}
+		id := s.Identity
+		line("node", id.Node, id.Region, id.Partition)
+		line("agent", "rekindle "+s.Agent.Version, fmt.Sprintf("pid %d", s.Agent.PID), "started "+clock(s.Agent.Started))
+		if s.Boot.Ready.IsZero() {
+			line("boot", "began "+clock(s.Boot.Started), "not ready yet")
+		} else {
+			line("boot", "ready after "+Duration(time.Duration(s.Boot.Seconds*float64(time.Second))), "at "+clock(s.Boot.Ready))
+		}
+		for i, source := range s.Boot.Sources {
+			name := ""
+			if i == 0 {
+				name = "config"
+			}
+			fmt.Fprintf(w, "  %s\t%s\n", name, oneLine(source.Layer+": "+source.From))
+		}
+		line("assets", s.Assets.words()...)
+		line("applied", s.Apply.words()...)
+	})
+}
+
+func (a Assets) words() []string {
+	if a.Source == "" {
+		return nil
+	}
+	words := []string{a.Source}
+	if len(a.Mirrors) > 0 {
+		words = append(words, "also "+strings.Join(a.Mirrors, " "))
+	}
+	switch {
+	case !a.Verified:
+		words = append(words, "NOT VERIFIED")
+	case a.Signed:
+		words = append(words, "signed")
+	default:
+		words = append(words, "verified, not signed")
+	}
+	if a.Stale {
+		words = append(words, "manifest from the cache")
+	}
+	return append(words, fmt.Sprintf("%d objects", a.Objects), Bytes(a.Bytes), Bytes(a.Fetched)+" fetched")
+}
+
+func (a Apply) words() []string {
+	if a.At.IsZero() {
+		return nil
+	}
+	took := Duration(time.Duration(a.Seconds * float64(time.Second)))
+	words := []string{clock(a.At), fmt.Sprintf("%d changes in %s", a.Changes, took)}
+	if len(a.Changed) == 0 {
+		return words
+	}
+	shown := a.Changed[:min(len(a.Changed), changedInText)]
+	list := strings.Join(shown, " ")
+	if more := a.Changes - len(shown); more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return append(words, list)
+}
+
+func (p *page) section(title string, n int, rows func(io.Writer)) {
+	if n > 0 {
+		fmt.Fprintf(p, "\n%s\n", p.paint("1", title))
+		p.table(rows)
+	}
+}
+
+// table aligns columns.
+func (p *page) table(rows func(io.Writer)) {
+	var out bytes.Buffer
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	rows(w)
+	_ = w.Flush() // a bytes.Buffer does not fail
+	for line := range bytes.Lines(out.Bytes()) {
+		p.Write(append(bytes.TrimRight(line, " \n"), '\n'))
+	}
+}
+
+func (p *page) unit(state string) string {
+	paint := "33"
+	switch state {
+	case "active":
+		paint = "32"
+	case "failed":
+		paint = "31"
+	}
+	return p.paint(paint, fmt.Sprintf("%-12s", oneLine(state))) // every cell has a code of one length: columns stay straight
+}
+
+func (p *page) age(since time.Time) string { return Duration(p.now.Sub(since)) }
+
+func (p *page) paint(code, s string) string {
+	if !p.color || code == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
