@@ -73,9 +73,13 @@ func FailedLine(s *Status) string {
 	for n := utf8.RuneCountInString(message); len(head+message+tail) > consoleLimit-1 && n > 4; n-- {
 		message = shorten(message, n, "...")
 	}
+	if message == "" {
+		head = strings.TrimSuffix(head, ": ")
+	}
 	return bound(head+message+tail, consoleLimit-1)
 }
 
+// who is the node as a headline names it.
 func who(id Identity) string {
 	name := strings.Join(slices.DeleteFunc([]string{id.Role, id.Instance}, empty), " ")
 	place := strings.Join(slices.DeleteFunc([]string{id.Cluster, id.Zone}, empty), ", ")

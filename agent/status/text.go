@@ -31,7 +31,7 @@ func (s *Status) text(color bool, now time.Time) []byte {
 	s.facts(p)
 	p.section("WAITING FOR", len(s.Waits), func(w io.Writer) {
 		for _, wait := range s.Waits {
-			left := Duration(wait.Deadline.Sub(now)) + " left"
+			left := p.span(wait.Deadline.Sub(now)) + " left"
 			switch {
 			case wait.Deadline.IsZero():
 				left = "no deadline"
@@ -113,7 +113,16 @@ func (s *Status) facts(p *page) {
 			fmt.Fprintf(w, "  %s\t%s\n", name, oneLine(source.Layer+": "+source.From))
 		}
 		line("assets", s.Assets.words()...)
+		for _, mirror := range s.Assets.Mirrors {
+			fmt.Fprintf(w, "  \talso %s\n", oneLine(mirror))
+		}
 		line("applied", s.Apply.words()...)
+		for _, changed := range s.Apply.Changed[:min(len(s.Apply.Changed), changedInText)] {
+			fmt.Fprintf(w, "  \t%s\n", oneLine(changed))
+		}
+		if more := s.Apply.Changes - changedInText; more > 0 {
+			fmt.Fprintf(w, "  \tand %d more\n", more)
+		}
 	})
 }
 
@@ -122,9 +131,6 @@ func (a Assets) words() []string {
 		return nil
 	}
 	words := []string{a.Source}
-	if len(a.Mirrors) > 0 {
-		words = append(words, "also "+strings.Join(a.Mirrors, " "))
-	}
 	switch {
 	case !a.Verified:
 		words = append(words, "NOT VERIFIED")
@@ -144,16 +150,7 @@ func (a Apply) words() []string {
 		return nil
 	}
 	took := Duration(time.Duration(a.Seconds * float64(time.Second)))
-	words := []string{clock(a.At), fmt.Sprintf("%d changes in %s", a.Changes, took)}
-	if len(a.Changed) == 0 {
-		return words
-	}
-	shown := a.Changed[:min(len(a.Changed), changedInText)]
-	list := strings.Join(shown, " ")
-	if more := a.Changes - len(shown); more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
-	return append(words, list)
+	return []string{clock(a.At), fmt.Sprintf("%d changes in %s", a.Changes, took)}
 }
 
 func (p *page) section(title string, n int, rows func(io.Writer)) {
@@ -185,7 +182,15 @@ func (p *page) unit(state string) string {
 	return p.paint(paint, fmt.Sprintf("%-12s", oneLine(state))) // every cell has a code of one length: columns stay straight
 }
 
-func (p *page) age(since time.Time) string { return Duration(p.now.Sub(since)) }
+func (p *page) age(since time.Time) string { return p.span(p.now.Sub(since)) }
+
+// span is a duration to the second: more would be old before it is read.
+func (p *page) span(d time.Duration) string {
+	if d = d.Round(time.Second); d < time.Minute {
+		return fmt.Sprintf("%d s", max(d, 0)/time.Second)
+	}
+	return Duration(d)
+}
 
 func (p *page) paint(code, s string) string {
 	if !p.color || code == "" {
