@@ -1,10 +1,18 @@
 // Package apply makes the machine look like a plan. It is the only code that changes the machine. Applying twice
 // changes nothing and reports nothing.
+//
+// An apply that cannot succeed should be found out before it changes anything: the plan is checked, secrets are read,
+// assets are fetched and verified and etcd is decided first; then all files are staged, and renamed together; units
+// come last. What was done is kept in a record (record.go), and an apply that was cut at any instruction is completed
+// by the next one.
 package apply
 
 import (
 	"context"
+	"log/slog"
+	"sync"
 
+	"rekindle/agent/config"
 	"rekindle/agent/plan"
 )
 
@@ -14,18 +22,23 @@ type Units interface {
 	Reload(ctx context.Context) error
 	// State says what the unit is doing now. An unknown unit has Load "not-found" and no error.
 	State(ctx context.Context, name string) (UnitState, error)
-	// Do runs a job to its end and returns its failure: verb is start, restart, reload or stop. ctx is its deadline.
+	// Do runs a job to its end and returns its failure, with the unit's last words: verb is start, restart, reload or
+	// stop. ctx is its deadline. A unit that failed before gets a new chance, whatever its start limit says.
 	Do(ctx context.Context, verb, name string) error
-	// Enable makes systemd start the unit at boot, or not; it says whether that changed anything.
+	// Enable makes systemd start the unit at boot, or not; it says whether that changed anything. A unit without an
+	// [Install] section is not enabled by anything, and that is no error.
 	Enable(ctx context.Context, name string, on bool) (changed bool, err error)
 }
 
 // UnitState is systemd's view of a unit.
 type UnitState struct {
-	Load   string // loaded, not-found, masked, error
-	Active string // active, inactive, failed, activating, ...
-	Sub    string // running, exited, dead, ...
-	Type   string // simple, notify, oneshot, ...; empty when it is no service
+	Load    string // loaded, not-found, masked, error
+	Active  string // active, inactive, failed, activating, ...
+	Sub     string // running, exited, dead, ...
+	Type    string // simple, notify, oneshot, ...; empty when it is no service
+	Remain  bool   // RemainAfterExit: active after its process ended
+	Skipped bool   // its last start was skipped, since a Condition did not hold
+	File    string // enabled, disabled, static, ...: whether it is started at boot
 }
 
 // Assets brings the plan's objects to the node: the store's cache.
@@ -45,4 +58,53 @@ type Etcd interface {
 // Secrets reads what a Ref points to.
 type Secrets interface {
 	Read(ctx context.Context, ref string) ([]byte, error)
+}
+
+// Engine applies plans to one machine, one at a time.
+type Engine struct {
+	Host    Host
+	Units   Units
+	Assets  Assets  // may be nil for plans without assets
+	Etcd    Etcd    // may be nil for plans without etcd
+	Secrets Secrets // may be nil for plans without references
+	// Unpack extracts an archive of the cache into an empty directory, both on the real filesystem. It refuses what
+	// would land outside.
+	Unpack   func(ctx context.Context, archive, dir string) error
+	Timeouts config.Timeouts
+	Logger   *slog.Logger
+
+	mu sync.Mutex
+}
+
+// Apply makes the machine look like p. The report holds what was changed, also when there is an error, which then is
+// an *Error.
+func (e *Engine) Apply(ctx context.Context, p *plan.Plan) (Report, error) {
+	return e.walk(ctx, p, false)
+}
+
+// Preview is what Apply would change. It touches nothing, fetches nothing and waits for nothing, so it cannot know
+// what etcd will be told, nor an asset whose plan has no digest.
+func (e *Engine) Preview(ctx context.Context, p *plan.Plan) (Report, error) {
+	return e.walk(ctx, p, true)
+}
+
+func (e *Engine) walk(ctx context.Context, p *plan.Plan, dry bool) (Report, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := newPass(e, p, dry)
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"check", a.check}, // changes nothing
+		{"dirs", a.dirs},
+		{"fetch", a.fetch}, // assets beside etcd; changes nothing that runs
+		{"files", a.place}, // assets and files together
+		{"units", a.units}, // and what an earlier plan left
+	} {
+		if err := a.step(ctx, step.name, step.do); err != nil {
+			return a.report, &Error{Step: step.name, Report: a.report, Err: err}
+		}
+	}
+	return a.report, nil
 }

@@ -1,0 +1,74 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sync/errgroup"
+
+	"rekindle/agent/plan"
+)
+
+// etcdMode lets the user that etcd runs as read its configuration, which holds no secret.
+const etcdMode = 0o644
+
+// prepareEtcd has every member decided. Members of different clusters know nothing of each other.
+func (a *pass) prepareEtcd(ctx context.Context) error {
+	if a.Etcd == nil {
+		return errors.New("etcd: nothing here decides about members")
+	}
+	configs := make([][]byte, len(a.plan.Etcd))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, member := range a.plan.Etcd {
+		group.Go(func() error {
+			ctx, done := waiting(ctx, a.limit.Etcd, "etcd "+member.Name+": prepare", "what member "+member.Member+" is to do")
+			defer done()
+			config, err := a.Etcd.Prepare(ctx, member)
+			if err != nil {
+				return fmt.Errorf("etcd %s: %w", member.Name, err)
+			}
+			configs[i] = config
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, member := range a.plan.Etcd {
+		a.wants(member.ConfigPath, etcdMode, configs[i])
+		a.rec.Etcd[member.Name] = memberSum(member)
+	}
+	return nil
+}
+
+// guessEtcd stands in for prepareEtcd in a preview: a configuration that exists is taken to be right while the plan's
+// member is the one that it was made for.
+func (a *pass) guessEtcd() error {
+	for _, member := range a.plan.Etcd {
+		content, err := a.Host.Read(member.ConfigPath)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			a.did(Change{Kind: "etcd", Name: member.Name, Action: "prepare", Detail: "it has no configuration yet"})
+		case err != nil:
+			return err
+		case a.rec.Etcd[member.Name] != memberSum(member):
+			a.did(Change{Kind: "etcd", Name: member.Name, Action: "prepare", Detail: "its member differs from what was applied last"})
+			a.changed[member.ConfigPath] = true
+			a.wants(member.ConfigPath, etcdMode, content)
+		default:
+			a.wants(member.ConfigPath, etcdMode, content)
+		}
+	}
+	return nil
+}
+
+func memberSum(m plan.Etcd) string {
+	data, err := json.Marshal(m)
+	if err != nil { // a value that came from YAML and has no JSON form, such as a mapping with keys that are no text
+		data = fmt.Appendf(nil, "%#v", m)
+	}
+	return hexSum(data)
+}

@@ -1,0 +1,161 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+)
+
+// place puts assets and files in place: everything is staged before the first name changes, so that a full disk or an
+// archive that does not unpack leaves the machine as it was.
+func (a *pass) place(ctx context.Context) error {
+	changes := map[string]Change{}
+	var files []File
+	for _, p := range slices.Sorted(maps.Keys(a.want)) {
+		f := a.want[p]
+		change, err := a.compare(f)
+		if err != nil {
+			return err
+		}
+		a.rec.Files[p] = ownedFile{SHA256: hexSum(f.Content), Mode: f.Mode}
+		if change == nil {
+			continue
+		}
+		changes[p] = *change
+		if change.Action == "chmod" {
+			continue
+		}
+		files = append(files, f)
+		a.changed[p] = true
+	}
+	var archives []*placement
+	for _, p := range a.placing {
+		switch {
+		case p.Unpack:
+			archives = append(archives, p)
+			continue
+		case p.chmod:
+			changes[p.Path] = Change{Kind: "asset", Name: p.Path, Action: "chmod", Detail: fmt.Sprintf("to %04o", p.Mode), Drift: p.drift}
+			a.rec.Assets[p.Path] = ownedAsset{SHA256: p.sum, Mode: p.Mode} // chmod changes the stamp
+			continue
+		}
+		change := Change{Kind: "asset", Name: p.Path, Action: "create", Detail: p.Object, Drift: p.drift}
+		if p.exists {
+			change.Action = "update"
+		}
+		changes[p.Path] = change
+		files = append(files, File{Path: p.Path, Mode: p.Mode, From: p.source, Later: true})
+		a.changed[p.Path] = true
+		a.rec.Assets[p.Path] = ownedAsset{SHA256: p.sum, Mode: p.Mode}
+	}
+	if len(changes) == 0 && len(archives) == 0 {
+		return nil
+	}
+	for _, p := range archives {
+		a.changed[p.Path] = true
+		a.rec.Assets[p.Path] = ownedAsset{Archive: true, Mode: p.Mode, Entries: a.old.Assets[p.Path].Entries}
+	}
+	a.forget()
+	if a.old.Cut && !a.dry { // temporary files of the apply that was cut
+		if err := a.Host.Sweep(slices.Sorted(maps.Keys(a.rec.paths()))...); err != nil {
+			return err
+		}
+	}
+	if err := a.begin(ctx); err != nil {
+		return err
+	}
+	for _, p := range archives {
+		moved, err := a.unpack(ctx, p, changes)
+		if err != nil {
+			return err
+		}
+		files = append(files, moved...)
+	}
+	if err := a.carryOut(ctx, files, changes); err != nil {
+		return err
+	}
+	for _, p := range archives {
+		if err := a.unstage(p.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carryOut writes, and reports what it wrote even if not all could be.
+func (a *pass) carryOut(ctx context.Context, files []File, changes map[string]Change) error {
+	var written []string
+	var err error
+	if a.dry {
+		for _, f := range files {
+			written = append(written, f.Path)
+		}
+	} else {
+		written, err = a.Host.Write(ctx, files...)
+	}
+	for _, p := range slices.Sorted(slices.Values(written)) {
+		if change, ok := changes[p]; ok {
+			a.did(change)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range slices.Sorted(maps.Keys(changes)) {
+		change := changes[p]
+		switch change.Action {
+		case "chmod":
+			mode := a.want[p].Mode
+			if change.Kind == "asset" {
+				mode = a.rec.Assets[p].Mode
+			}
+			if !a.dry {
+				if err := a.Host.Chmod(p, mode); err != nil {
+					return err
+				}
+			}
+			a.did(change)
+		case "unpack":
+			a.did(change)
+		}
+	}
+	return nil
+}
+
+// compare is how a file differs from what it should be; nil when it does not.
+func (a *pass) compare(f File) (*Change, error) {
+	owned, known := a.old.Files[f.Path]
+	change := &Change{Kind: "file", Name: f.Path, Action: "update"}
+	change.Drift = known && !a.old.Cut && owned.Mode == f.Mode && owned.SHA256 == hexSum(f.Content)
+	entry, err := a.Host.Look(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	switch entry.Kind {
+	case KindNone:
+		change.Action = "create"
+		return change, nil
+	case KindFile:
+	default:
+		change.Detail = "replaces a " + entry.Kind
+		return change, nil
+	}
+	if entry.Stamp.Size == int64(len(f.Content)) {
+		content, err := a.Host.Read(f.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil && bytes.Equal(content, f.Content) {
+			if entry.Mode == f.Mode {
+				return nil, nil
+			}
+			change.Action, change.Detail = "chmod", fmt.Sprintf("%04o to %04o", entry.Mode, f.Mode)
+			return change, nil
+		}
+	}
+	return change, nil
+}
