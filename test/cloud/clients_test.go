@@ -3,6 +3,7 @@ package cloud_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -77,8 +78,21 @@ func (r *region) config(c cloud.Credentials) aws.Config {
 		BaseEndpoint: aws.String(r.url),
 		Credentials:  credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
-		HTTPClient:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+HTTPClient:   &http.Client{Transport: plainBody{&http.Transport{DisableKeepAlives: true}}},
 	}
+}
+
+// plainBody hides the WriteTo of smithy-go's request bodies (v1.28.8, safeWriteToReadCloser). It returns io.EOF once the
+// body is closed, which net/http takes for a failed write when the answer comes before its write loop is back: it then
+// cuts the connection in the middle of the answer.
+type plainBody struct{ next http.RoundTripper }
+
+func (p plainBody) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r = r.Clone(r.Context())
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return p.next.RoundTrip(r)
 }
 
 func (r *region) admin() aws.Config { return r.config(r.AdminCredentials()) }
@@ -161,4 +175,14 @@ func wantStatus(t *testing.T, err error, status int) {
 		t.Fatalf("got error %v, want status %d", err, status)
 	}
 	equal(t, "status", e.HTTPStatusCode(), status)
+}
+
+// wantRefusal checks the code of an error that a method of Cloud returned.
+func wantRefusal(t *testing.T, err error, code string) {
+	t.Helper()
+	var e *cloud.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got error %v, want %s", err, code)
+	}
+	equal(t, "error code", e.Code, code)
 }

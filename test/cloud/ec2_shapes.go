@@ -73,21 +73,25 @@ type xmlMetadata struct {
 }
 
 type xmlInterface struct {
-	ID          string   `xml:"networkInterfaceId"`
-	SubnetID    string   `xml:"subnetId"`
-	VpcID       string   `xml:"vpcId"`
-	Zone        string   `xml:"availabilityZone,omitempty"`
-	MAC         string   `xml:"macAddress"`
-	Status      string   `xml:"status"`
-	PrivateIP   string   `xml:"privateIpAddress"`
-	PrivateDNS  string   `xml:"privateDnsName"`
-	SourceCheck bool     `xml:"sourceDestCheck"`
-	IPv6        []string `xml:"ipv6AddressesSet>item>ipv6Address"`
+	ID          string    `xml:"networkInterfaceId"`
+	SubnetID    string    `xml:"subnetId"`
+	VpcID       string    `xml:"vpcId"`
+	Zone        string    `xml:"availabilityZone,omitempty"`
+	MAC         string    `xml:"macAddress"`
+	Status      string    `xml:"status"`
+	PrivateIP   string    `xml:"privateIpAddress"`
+	PrivateDNS  string    `xml:"privateDnsName"`
+	SourceCheck bool      `xml:"sourceDestCheck"`
+	IPv6        []xmlIPv6 `xml:"ipv6AddressesSet>item"`
 	Attachment  struct {
 		Instance string `xml:"instanceId,omitempty"`
 		Index    int    `xml:"deviceIndex"`
 		Status   string `xml:"status"`
 	} `xml:"attachment"`
+}
+
+type xmlIPv6 struct {
+	Address string `xml:"ipv6Address"`
 }
 
 // describe is an instance as the API shows it. One that ended has no addresses.
@@ -142,7 +146,7 @@ func (a *call) describeInterface(i *Instance) xmlInterface {
 		PrivateIP: i.PrivateIP.String(), PrivateDNS: i.PrivateDNSName(), SourceCheck: i.sourceDestCheck,
 	}
 	if i.IPv6.IsValid() {
-		x.IPv6 = []string{i.IPv6.String()}
+		x.IPv6 = []xmlIPv6{{i.IPv6.String()}}
 	}
 	x.Attachment.Instance, x.Attachment.Status = i.ID, "attached"
 	return x
