@@ -31,6 +31,8 @@ type Instance struct {
 	// i-....<region>.compute.internal; made from the address and region, never from IMDS local-hostname, which a DHCP
 	// option set can change (kOps #13358).
 	PrivateDNSName string `json:"privateDNSName,omitempty"`
+	// ResourceName: the hostname type of the instance is its resource name, and PrivateDNSName has that form.
+	ResourceName bool `json:"resourceName,omitempty"`
 	// PrivateIPs are the primary interface's addresses, IPv4 first.
 	PrivateIPv4 netip.Addr     `json:"privateIPv4,omitzero"`
 	IPv6        netip.Addr     `json:"ipv6,omitzero"`
@@ -60,12 +62,14 @@ type Tags struct {
 
 // Machine is the node itself.
 type Machine struct {
-	Hostname     string      `json:"hostname"`
-	Kernel       string      `json:"kernel"`
-	Arch         string      `json:"arch"` // amd64 or arm64
-	CPUs         int         `json:"cpus"`
-	MemoryBytes  int64       `json:"memoryBytes"`
-	CgroupV2     bool        `json:"cgroupV2"`
+	Hostname    string `json:"hostname"`
+	Kernel      string `json:"kernel"`
+	Arch        string `json:"arch"` // amd64 or arm64
+	CPUs        int    `json:"cpus"`
+	MemoryBytes int64  `json:"memoryBytes"`
+	CgroupV2    bool   `json:"cgroupV2"`
+	// StorageBytes is the size of the file system that holds (or will hold) /var/lib/kubelet.
+	StorageBytes int64       `json:"storageBytes,omitempty"`
 	Disks        []Disk      `json:"disks,omitempty"`
 	Interfaces   []Interface `json:"interfaces,omitempty"`
 	DefaultRoute *Route      `json:"defaultRoute,omitempty"`
