@@ -49,7 +49,13 @@ func (s *Store) Fetch(ctx context.Context, objects ...Object) (err error) {
 	for range s.options.Parallel {
 		group.Go(func() error { return f.work(ctx) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if f.cut != nil {
+		return fmt.Errorf("assets: not all fetched: %w", f.cut)
+	}
+	return nil
 }
 
 // missing is which of the objects are not in the cache, each once, the largest first: what is long should not begin
@@ -82,6 +88,7 @@ type fetch struct {
 
 	mu    sync.Mutex
 	parts []*part // still open
+	cut   error   // why ctx ended before all objects were begun, if it did
 }
 
 // job is some neighbouring chunks of one part.
@@ -99,6 +106,8 @@ func (f *fetch) feed(ctx context.Context, objects []Object) error {
 		for _, o := range objects {
 			err := f.begin(ctx, o)
 			switch {
+			case f.cut != nil:
+				return nil
 			case errors.Is(err, errBusy):
 				busy = append(busy, o)
 			case err != nil:
@@ -143,7 +152,8 @@ func (f *fetch) begin(ctx context.Context, o Object) error {
 		select {
 		case f.jobs <- job{p, from, min(from+runChunks, p.units())}:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			f.cut = context.Cause(ctx) // not an error here: a worker knows better what it was waiting for
+			return nil
 		}
 	}
 	return nil

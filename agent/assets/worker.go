@@ -26,17 +26,7 @@ type worker struct {
 func (f *fetch) work(ctx context.Context) error {
 	by := fastest()
 	w := &worker{store: f.store, by: by, hash: by.new(), buf: make([]byte, bufferSize)}
-	for {
-		var j job
-		var open bool
-		select {
-		case j, open = <-f.jobs:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if !open {
-			return nil
-		}
+	for j := range f.jobs {
 		complete, err := w.do(ctx, j)
 		if err == nil && complete {
 			err = f.complete(j.part)
@@ -45,6 +35,7 @@ func (f *fetch) work(ctx context.Context) error {
 			return fmt.Errorf("asset %s: %w", j.part.object.Path, err)
 		}
 	}
+	return nil
 }
 
 // do makes the job's chunks sound, and reports whether they were the last that the part missed. Chunks that are

@@ -1,0 +1,101 @@
+package assets
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func sizeOfFS(t *testing.T, dir string) uint64 {
+	t.Helper()
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s.Blocks * uint64(s.Bsize)
+}
+
+func TestWarmCacheNeedsNoSource(t *testing.T) {
+	store, data, o := bigStore(t)
+	src := &faulty{Source: store, name: "store"}
+	cache := t.TempDir()
+	opened(t, Options{Sources: []Source{src}, CacheDir: cache})
+	fetched(t, opened(t, Options{Sources: []Source{src}, CacheDir: cache}), "big")
+	src.asked = nil
+	s := opened(t, Options{Sources: []Source{src}, CacheDir: cache})
+
+	if err := s.Fetch(t.Context(), o); err != nil || src.asked != nil {
+		t.Errorf("a warm fetch asked for %+v, %v", src.asked, err)
+	}
+	// Somebody touches it: the stamp is void, the content is looked at, nothing is transferred.
+	if err := os.Chtimes(s.File(o), time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if s.cache.has(o) {
+		t.Fatal("a touched object passes for verified")
+	}
+	if err := s.Fetch(t.Context(), o); err != nil || src.asked != nil || !s.cache.has(o) {
+		t.Errorf("a touched object: asked for %+v, %v", src.asked, err)
+	}
+	// Somebody damages it, and its size stays: one chunk is transferred.
+	flip(t, s.File(o), 3*ChunkSize)
+	if got := fetched(t, s, "big"); !bytes.Equal(got, data) {
+		t.Error("a damaged object was not mended")
+	}
+	if got := src.bytesAsked(); got != ChunkSize {
+		t.Errorf("mending one byte transferred %d bytes, want one chunk", got)
+	}
+	// Somebody cuts it off.
+	if err := os.Truncate(s.File(o), ChunkSize+3); err != nil {
+		t.Fatal(err)
+	}
+	if got := fetched(t, s, "big"); !bytes.Equal(got, data) {
+		t.Error("a truncated object was not mended")
+	}
+}
+
+func TestPrune(t *testing.T) {
+	old := published(t, map[string][]byte{"a": []byte("a"), "b": []byte("old"), "c": []byte("in use")})
+	cache := t.TempDir()
+	s := opened(t, Options{Sources: []Source{old}, CacheDir: cache})
+	if err := s.Prefetch(t.Context(), "."); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Manifest()
+	inUse, _ := before.Lookup("c")
+	s = opened(t, Options{Sources: []Source{published(t, map[string][]byte{"a": []byte("a"), "b": []byte("new")})}, CacheDir: cache})
+	freed, err := s.Prune(t.Context(), inUse)
+	if err != nil || freed == 0 {
+		t.Fatalf("Prune = %d, %v", freed, err)
+	}
+	for _, o := range before.Objects {
+		_, err := os.Stat(s.File(o))
+		if gone := errors.Is(err, fs.ErrNotExist); gone != (o.Path == "b") {
+			t.Errorf("%s: gone is %v", o.Path, gone)
+		}
+	}
+	if left, _ := filepath.Glob(cache + "/objects/*.stamp"); len(left) != 2 {
+		t.Errorf("stamps left: %q, want those of a and c", left)
+	}
+}
+
+// TestPruneWaitsForFetch: an object that another process is about to use is not taken away under its hands.
+func TestPruneWaitsForFetch(t *testing.T) {
+	s := opened(t, Options{Sources: []Source{published(t, map[string][]byte{"a": []byte("a")})}})
+	unlock, err := s.cache.lock(t.Context(), syscall.LOCK_SH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Prune(within(t, 50*time.Millisecond)); err == nil {
+		t.Error("pruned while somebody fetches")
+	}
+	unlock()
+	if _, err := s.Prune(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
