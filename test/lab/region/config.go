@@ -1,0 +1,31 @@
+package region
+
+import (
+	"maps"
+
+	"sigs.k8s.io/yaml"
+
+	"rekindle/test/cloud"
+)
+
+// imageConfig is the layer that an AMI of this region carries: where the APIs are, and what a node on a loopback
+// address needs. All that a real AMI in a real region would have to carry of it is the store, if that.
+func (r *Region) imageConfig(i *cloud.Instance) (string, error) {
+	api := "http://" + r.net.api()
+	c := map[string]any{
+		"aws": map[string]any{
+			"endpoints": map[string]string{
+				"ec2": api, "autoscaling": api, "sts": api, "ssm": api, "route53": api, "s3": r.S3.URL(),
+			},
+			"pathStyle": true,
+		},
+		"kubelet": map[string]any{
+			"config": map[string]any{"healthzBindAddress": i.PrivateIP.String()},
+		},
+		// Containers need root and cgroups; a laboratory runs etcd as a process, on addresses that never leave the machine.
+		"etcd": map[string]any{"runAs": "unit", "plaintext": true},
+	}
+	maps.Copy(c, r.options.Config)
+	text, err := yaml.Marshal(c)
+	return string(text), err
+}

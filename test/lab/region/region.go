@@ -1,0 +1,193 @@
+// Package region is an AWS region on one machine: the fake APIs of test/cloud, a real S3 server, and for every instance
+// that is launched a node: a directory, an address of its own, a metadata service, and the real agent.
+//
+// Instances get addresses of 127.0.0.0/8, all of which Linux answers on without configuration, so nothing here needs
+// root. What Auto Scaling launches is booted, what is terminated ends, and a group replaces what it lost.
+package region
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"rekindle/test/cloud"
+	"rekindle/test/lab/image"
+	"rekindle/test/lab/node"
+	"rekindle/test/s3"
+)
+
+// Options say what region this is. Dir, Name, Binary and Standin are required.
+type Options struct {
+	Dir     string // absolute; holds the store and the instances' roots
+	Name    string // such as cn-north-1
+	Route53 bool
+	Binary  string // the agent
+	Standin string // the stand-in for systemd's helpers
+	// Config is laid over the image's layer of the configuration, for instance the store of the cluster.
+	Config map[string]any
+	// Bake changes a root before its first boot, as building an AMI does.
+	Bake   func(root string) error
+	Logger *slog.Logger // default: discard
+}
+
+// Region is running. Close ends all of it.
+type Region struct {
+	Cloud *cloud.Cloud
+	S3    *s3.Server
+
+	options Options
+	net     network
+	api     *cloud.Server
+	keys    keys
+	stop    context.CancelFunc
+	ticking sync.WaitGroup
+
+	mu      sync.Mutex
+	nodes   map[string]*instance
+	order   []string
+	changed chan struct{} // closed and replaced when a node comes or goes
+	errs    []error
+}
+
+// instance is a node and its metadata service.
+type instance struct {
+	*node.Node
+	imds *cloud.Server
+}
+
+// Start returns a region without instances.
+func Start(ctx context.Context, o Options) (*Region, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if !filepath.IsAbs(o.Dir) || o.Name == "" || o.Binary == "" || o.Standin == "" {
+		return nil, errors.New("region: Options.Dir (absolute), Name, Binary and Standin are required")
+	}
+	if err := node.Adopt(); err != nil {
+		return nil, fmt.Errorf("region: %w", err)
+	}
+	network, listener, err := claim(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("region: %w", err)
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it, not the caller's deadline
+	r := &Region{options: o, net: network, stop: stop, nodes: map[string]*instance{}, changed: make(chan struct{})}
+	r.Cloud = cloud.New(cloud.Options{
+		Region: o.Name, Route53: o.Route53, VPCCIDR: network.cidr, Subnets: network.subnets(o.Name), Logger: o.Logger,
+	})
+	r.keys.cloud = r.Cloud
+	r.Cloud.Subscribe(cloud.Subscriber{OnLaunch: r.launched, OnTerminate: r.terminated})
+	r.api = cloud.ServeOn(running, listener, r.Cloud.Handler())
+	r.S3, err = s3.Start(ctx, s3.Options{
+		Dir: filepath.Join(o.Dir, "s3"), Address: network.s3(), Region: o.Name, Identify: r.keys.identify,
+	})
+	if err != nil {
+		stop()
+		return nil, errors.Join(err, r.api.Close())
+	}
+	r.ticking.Go(func() { r.tick(running) })
+	return r, nil
+}
+
+// tick lets the groups notice what they lost.
+func (r *Region) tick(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+			r.Cloud.Tick()
+		}
+	}
+}
+
+// Close ends every process and server. The directory stays.
+func (r *Region) Close() error {
+	r.stop()
+	r.ticking.Wait()
+	r.Cloud.Settle()
+	var errs []error
+	for _, n := range r.all() {
+		errs = append(errs, n.Destroy(), n.imds.Close())
+	}
+	return errors.Join(append(errs, r.api.Close(), r.S3.Close())...)
+}
+
+// launched turns an instance into a node. It runs on the cloud's goroutine.
+func (r *Region) launched(i *cloud.Instance) {
+	n, err := r.build(i)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("instance %s: %w", i.ID, err))
+	} else {
+		r.nodes[i.ID] = n
+		r.order = append(r.order, i.ID)
+	}
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *Region) build(i *cloud.Instance) (*instance, error) {
+	root := filepath.Join(r.options.Dir, "nodes", i.ID, "root")
+	config, err := r.imageConfig(i)
+	if err != nil {
+		return nil, err
+	}
+	err = image.Make(root, image.Options{
+		Standin: r.options.Standin, Files: map[string]string{"/etc/rekindle/10-lab.yaml": config},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r.options.Bake != nil {
+		if err := r.options.Bake(root); err != nil {
+			return nil, fmt.Errorf("bake: %w", err)
+		}
+	}
+	imds, err := r.Cloud.ServeIMDS(context.Background(), i.ID, imdsAddress(i.PrivateIP))
+	if err != nil {
+		return nil, err
+	}
+	n := node.New(node.Options{
+		ID:     i.ID,
+		Root:   root,
+		Log:    filepath.Join(r.options.Dir, "nodes", i.ID, "agent.log"),
+		Binary: r.options.Binary,
+		Args:   []string{"run", "--root", root, "--units", "process", "--log-format", "text"},
+		Env: []string{
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			"HOME=" + filepath.Join(root, "root"),
+			"TMPDIR=" + os.TempDir(),
+			"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + imds.URL,
+		},
+	})
+	if err := n.Start(); err != nil {
+		return nil, errors.Join(err, imds.Close())
+	}
+	return &instance{n, imds}, nil
+}
+
+// terminated ends a node as EC2 ends an instance: the power goes.
+func (r *Region) terminated(i *cloud.Instance) {
+	r.mu.Lock()
+	n := r.nodes[i.ID]
+	r.mu.Unlock()
+	if n == nil {
+		return
+	}
+	err := errors.Join(n.Destroy(), n.imds.Close())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("instance %s: %w", i.ID, err))
+	}
+	delete(r.nodes, i.ID)
+	close(r.changed)
+	r.changed = make(chan struct{})
+}

@@ -1,0 +1,63 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+
+	"rekindle/test/lab/node"
+)
+
+// again restarts every agent: the second boot must find nothing to do, and the units must not notice.
+func (s *Suite) again(ctx context.Context) (string, error) {
+	var errs []error
+	kept := 0
+	for _, n := range s.Region.Nodes() {
+		before := units(n)
+		if len(before) == 0 {
+			errs = append(errs, fmt.Errorf("%s: no unit runs", n.ID))
+		}
+		if err := n.Restart(ctx); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		now, err := n.Ready(ctx)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if now.Apply.Changes != 0 {
+			errs = append(errs, fmt.Errorf("%s: the second boot changed %s", n.ID, strings.Join(now.Apply.Changed, ", ")))
+		}
+		if after := units(n); !maps.Equal(before, after) {
+			errs = append(errs, fmt.Errorf("%s: processes were %v, are %v", n.ID, before, after))
+		}
+		kept += len(before)
+	}
+	return fmt.Sprintf("agents restarted: nothing changed, %d processes kept", kept), errors.Join(errs...)
+}
+
+// units are the processes of a node's units: PID and start, so that a PID that was used again counts as new.
+func units(n *node.Node) map[int]string {
+	all := map[int]string{}
+	for _, pid := range n.Processes() {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		rest := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
+		fields := strings.Fields(rest)
+		if len(fields) < 20 || fields[0] == "Z" {
+			continue
+		}
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err != nil {
+			continue
+		}
+		all[pid] = strings.TrimSpace(string(name)) + "@" + fields[19]
+	}
+	return all
+}

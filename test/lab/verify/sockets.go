@@ -1,0 +1,123 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"rekindle/test/lab/node"
+)
+
+// etcd writes to every etcd cluster that a node carries, and reads it back.
+func (s *Suite) etcd(ctx context.Context) (string, error) {
+	var errs []error
+	var saw []string
+	members := 0
+	for _, n := range s.Region.Nodes() {
+		for _, m := range s.plans[n.ID].Etcd {
+			members++
+			if m.Unit == "" {
+				saw = append(saw, m.Name+" is a static pod, which a laboratory does not run")
+				continue
+			}
+			answer, err := writeRead(ctx, m.ClientURL, "rekindle-lab/"+n.ID)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: etcd %s at %s: %w", n.ID, m.Name, m.ClientURL, err))
+				continue
+			}
+			saw = append(saw, m.Name+" "+answer)
+		}
+	}
+	if members == 0 {
+		return "no node carries etcd", nil
+	}
+	return strings.Join(saw, "; "), errors.Join(errs...)
+}
+
+func writeRead(ctx context.Context, url, key string) (string, error) {
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, Context: ctx, DialTimeout: 5 * time.Second})
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	value := time.Now().Format(time.RFC3339Nano)
+	if _, err := client.Put(ctx, key, value); err != nil {
+		return "", err
+	}
+	got, err := client.Get(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	if len(got.Kvs) != 1 || string(got.Kvs[0].Value) != value {
+		return "", fmt.Errorf("wrote %q, read %v", value, got.Kvs)
+	}
+	about, err := client.Status(ctx, url)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s answers on %s, revision %d", about.Version, strings.TrimPrefix(url, "http://"), got.Header.Revision), nil
+}
+
+// kubelet asks every kubelet for its health.
+func (s *Suite) kubelet(ctx context.Context) (string, error) {
+	var errs []error
+	well := 0
+	for _, n := range s.Region.Nodes() {
+		i := s.Region.Cloud.Instance(n.ID)
+		if !runsKubelet(n, s) {
+			continue
+		}
+		url := "http://" + net.JoinHostPort(i.PrivateIP.String(), "10248") + "/healthz"
+		if err := healthy(ctx, url); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", n.ID, err))
+			continue
+		}
+		well++
+	}
+	return fmt.Sprintf("%d answer /healthz", well), errors.Join(errs...)
+}
+
+func runsKubelet(n *node.Node, s *Suite) bool {
+	for _, u := range s.plans[n.ID].Units {
+		if u.Name == "kubelet.service" {
+			return true
+		}
+	}
+	return false
+}
+
+func healthy(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, response.Status)
+	}
+	return nil
+}
+
+// loopback reports connections that left the machine.
+func (s *Suite) loopback(context.Context) (string, error) {
+	samples, sockets, outside := s.Sniff.Seen()
+	if samples == 0 {
+		return "", errors.New("nobody looked")
+	}
+	if len(outside) > 0 {
+		return "", fmt.Errorf("connections beyond loopback: %s", strings.Join(slices.Sorted(maps.Keys(outside)), ", "))
+	}
+	return fmt.Sprintf("%d sockets in %d samples of all processes, none beyond loopback", sockets, samples), nil
+}
