@@ -78,7 +78,7 @@ func (r *region) config(c cloud.Credentials) aws.Config {
 		BaseEndpoint: aws.String(r.url),
 		Credentials:  credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
-HTTPClient:   &http.Client{Transport: plainBody{&http.Transport{DisableKeepAlives: true}}},
+		HTTPClient:   &http.Client{Transport: plainBody{&http.Transport{DisableKeepAlives: true}}},
 	}
 }
 
