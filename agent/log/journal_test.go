@@ -48,7 +48,7 @@ func TestJournalHandler(t *testing.T) {
 func TestJournalFields(t *testing.T) {
 	log, entries, _ := collect(t, nil)
 	log.With("instance", "i-0abc").WithGroup("unit").Error("stopped", "name", "kubelet.service", "exit-code", 137)
-	log.Info("ready", Ready(), "message", "not the message", "_pid", 1, "9lives", "x", "é", "y")
+	log.Info("ready", MessageID(MessageReady), "message", "not the message", "_pid", 1, "9lives", "x", "é", "y")
 	got := *entries
 	for i, e := range got {
 		if file := e.fields["CODE_FILE"]; filepath.Base(file) != "journal_test.go" {
@@ -60,7 +60,7 @@ func TestJournalFields(t *testing.T) {
 	}
 	want := []map[string]string{
 		{"SYSLOG_IDENTIFIER": "rekindle", "INSTANCE": "i-0abc", "UNIT_NAME": "kubelet.service", "UNIT_EXIT_CODE": "137"},
-		{"SYSLOG_IDENTIFIER": "rekindle", "MESSAGE_ID": ReadyID, "REKINDLE_MESSAGE": "not the message", "PID": "1",
+		{"SYSLOG_IDENTIFIER": "rekindle", "MESSAGE_ID": MessageReady, "REKINDLE_MESSAGE": "not the message", "PID": "1",
 			"REKINDLE_9LIVES": "x"},
 	}
 	if diff := cmp.Diff(want, []map[string]string{got[0].fields, got[1].fields}); diff != "" {
@@ -96,10 +96,7 @@ func TestJournalRefuses(t *testing.T) {
 
 func TestMessageIDs(t *testing.T) {
 	valid := regexp.MustCompile(`^[0-9a-f]{32}$`)
-	if !valid.MatchString(ReadyID) || !valid.MatchString(FailedID) || ReadyID == FailedID {
-		t.Errorf("%q and %q", ReadyID, FailedID)
-	}
-	if Ready().Value.String() != ReadyID || Failed().Value.String() != FailedID {
-		t.Error("the attributes do not carry the constants")
+	if !valid.MatchString(MessageReady) || !valid.MatchString(MessageFailed) || MessageReady == MessageFailed {
+		t.Errorf("%q and %q", MessageReady, MessageFailed)
 	}
 }

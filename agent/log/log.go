@@ -27,17 +27,14 @@ const (
 
 // The journal's MESSAGE_ID of the two records that end a boot: journalctl MESSAGE_ID=...
 const (
-	ReadyID  = "dd4b170223144f56b48dfa852486f29c"
-	FailedID = "593667b1cc134005bf86fcf1ffa98f27"
+	MessageReady  = "dd4b170223144f56b48dfa852486f29c"
+	MessageFailed = "593667b1cc134005bf86fcf1ffa98f27"
 )
 
 const messageIDKey = "MESSAGE_ID"
 
-// Ready marks the record that says that the node is ready.
-func Ready() slog.Attr { return slog.String(messageIDKey, ReadyID) }
-
-// Failed marks the record that says that the boot failed.
-func Failed() slog.Attr { return slog.String(messageIDKey, FailedID) }
+// MessageID marks a record as the one that MessageReady or MessageFailed stands for.
+func MessageID(id string) slog.Attr { return slog.String(messageIDKey, id) }
 
 // Options says where the log goes. The zero value is what the agent runs with.
 type Options struct {

@@ -88,7 +88,7 @@ func TestTextLine(t *testing.T) {
 			"started unit.name=kubelet.service"},
 		{"any", []slog.Attr{slog.Any("list", []string{"a", "b"}), slog.Any("err", errors.New("broken"))}, "odd",
 			`odd list="[\"a\",\"b\"]" err=broken`},
-		{"message id", []slog.Attr{Ready()}, "ready", "ready"},
+		{"message id", []slog.Attr{MessageID(MessageReady)}, "ready", "ready"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var buf bytes.Buffer

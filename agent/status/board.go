@@ -107,6 +107,11 @@ func (b *Board) SetIdentity(id Identity) {
 	b.update(func(s *Status) { s.Identity = id })
 }
 
+// SetOnce says that the agent ends after the boot, so that its status stays true when it has.
+func (b *Board) SetOnce() {
+	b.update(func(s *Status) { s.Agent.Once = true })
+}
+
 // SetSources says where the layers of the configuration came from, lowest first.
 func (b *Board) SetSources(sources ...Source) {
 	b.update(func(s *Status) { s.Boot.Sources = slices.Clone(sources) })

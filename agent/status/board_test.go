@@ -48,6 +48,7 @@ func TestBoardKeepsTheFile(t *testing.T) {
 		if s.State != StateBooting || s.Reason != ReasonBooting || s.Agent.PID != os.Getpid() || s.Agent.Version != "v1.2.3" {
 			t.Errorf("at first: %+v", s)
 		}
+		b.SetOnce()
 		b.SetIdentity(masterID)
 		b.SetSources(Source{"defaults", "rekindle"}, Source{"user-data", "imds"})
 		b.SetUnits(Unit{Name: "kubelet.service", State: "activating"})
@@ -76,6 +77,9 @@ func TestBoardKeepsTheFile(t *testing.T) {
 		}
 		if got := readFile(t, path).Agent.Stopped; !got.Equal(time.Now()) {
 			t.Errorf("stopped at %v", got)
+		}
+		if s, err := Read(path); err != nil || s.Stale != nil || s.ExitCode() != 0 {
+			t.Errorf("an agent that was to run once left %+v, %v", s.Stale, err)
 		}
 		if err := b.Close(); err != nil {
 			t.Errorf("second Close: %v", err)

@@ -25,14 +25,8 @@ type Console struct {
 	Also io.Writer // standard error, or nil where that is the journal, which has the line already
 }
 
-// Ready writes ReadyLine. A machine without a console is no error.
-func (c Console) Ready(s *Status, tl *Timeline) error { return c.write(ReadyLine(s, tl)) }
-
-// Failed writes FailedLine. A machine without a console is no error.
-func (c Console) Failed(s *Status) error { return c.write(FailedLine(s)) }
-
-// ReadyLine is who is ready, after what time, and what the time went to: the first level of tl, which may be nil.
-func ReadyLine(s *Status, tl *Timeline) string {
+// ConsoleReady is the line of a boot that succeeded: who is ready, after what time, and what the time went to: the first level of tl, which may be nil.
+func ConsoleReady(s *Status, tl *Timeline) string {
 	took := time.Duration(s.Boot.Seconds * float64(time.Second))
 	line := "rekindle: READY " + who(s.Identity) + " in " + Duration(took)
 	if tl == nil {
@@ -61,10 +55,10 @@ func ReadyLine(s *Status, tl *Timeline) string {
 	return bound(line, consoleLimit-1)
 }
 
-// FailedLine is why the node failed, after what time, and what to do. Of a long error the middle is left out, of the
-// remedy nothing.
-func FailedLine(s *Status) string {
-	head := fmt.Sprintf("rekindle: FAILED %s after %s: ", s.Reason, Duration(s.Since.Sub(s.Boot.Started)))
+// ConsoleFailed is the line of a boot that failed after took: why, and what to do. Of a long error the middle is left
+// out, of the remedy nothing.
+func ConsoleFailed(s *Status, took time.Duration) string {
+	head := fmt.Sprintf("rekindle: FAILED %s after %s: ", oneLine(string(s.Reason)), Duration(took))
 	tail := ""
 	if s.Hint != "" {
 		tail = ". What to do: " + bound(oneLine(s.Hint), hintLimit)
@@ -107,17 +101,20 @@ func bound(s string, limit int) string {
 	return s + "..."
 }
 
-func (c Console) write(line string) error {
+// Write writes one line to both. It never waits for the console longer than consoleTimeout: one whose other end does
+// not read (flow control, a paused machine) must not hold a boot up. A machine without a console is no error.
+func (c Console) Write(line []byte) (int, error) {
 	var also error
 	if c.Also != nil {
-		_, also = io.WriteString(c.Also, line+"\n")
+		_, also = c.Also.Write(line)
 	}
-	return errors.Join(also, c.device(line+"\n"))
+	if err := errors.Join(also, c.device(line)); err != nil {
+		return 0, fmt.Errorf("console: %w", err)
+	}
+	return len(line), nil
 }
 
-// device writes to the console without ever waiting for it longer than consoleTimeout: a console whose other end does
-// not read (flow control, a paused hypervisor console) must not hold a boot up.
-func (c Console) device(line string) error {
+func (c Console) device(line []byte) error {
 	path := c.Path
 	if path == "" {
 		path = "/dev/console"
@@ -127,14 +124,12 @@ func (c Console) device(line string) error {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ENODEV):
 		return nil // no console
 	case err != nil:
-		return fmt.Errorf("console: %w", err)
+		return err
 	}
 	defer f.Close()
 	if err := f.SetWriteDeadline(time.Now().Add(consoleTimeout)); err != nil && !errors.Is(err, os.ErrNoDeadline) {
-		return fmt.Errorf("console: %w", err)
+		return err
 	}
-	if _, err := f.WriteString(line); err != nil {
-		return fmt.Errorf("console: %w", err)
-	}
-	return nil
+	_, err = f.Write(line)
+	return err
 }

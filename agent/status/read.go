@@ -49,6 +49,8 @@ func staleness(a Agent, running bool, now time.Time) *Stale {
 	}
 	silent := now.Sub(a.Heartbeat)
 	switch {
+	case !a.Stopped.IsZero() && a.Once:
+		return nil
 	case !a.Stopped.IsZero():
 		return stale(ReasonAgentStopped, "the agent is not running since "+clock(a.Stopped), a.Stopped)
 	case !running:

@@ -77,6 +77,8 @@ func TestStaleness(t *testing.T) {
 		{"alive", Agent{Heartbeat: now.Add(-HeartbeatInterval)}, true, "", time.Time{}},
 		{"stopped", Agent{Heartbeat: now, Stopped: now}, false, ReasonAgentStopped, now},
 		{"stopped, PID reused", Agent{Heartbeat: now, Stopped: now}, true, ReasonAgentStopped, now},
+		{"was to end", Agent{Heartbeat: now, Stopped: now, Once: true}, false, "", time.Time{}},
+		{"crashed before its end", Agent{Heartbeat: now, Once: true}, false, ReasonAgentStopped, now},
 		{"killed", Agent{Heartbeat: now}, false, ReasonAgentStopped, now},
 		{"hung", Agent{Heartbeat: bootStart}, true, ReasonAgentSilent, bootStart},
 		{"the clock went back", Agent{Heartbeat: now.Add(time.Hour)}, true, "", time.Time{}},

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"syscall"
@@ -41,7 +42,7 @@ const (
 	ReasonManifestStale    Reason = "ManifestStale"
 	ReasonInstanceType     Reason = "InstanceTypeUnknown"
 	ReasonUserDataLarge    Reason = "UserDataNearLimit"
-	ReasonConfigDeprecated Reason = "ConfigDeprecated"
+	ReasonConfigWarning    Reason = "ConfigWarning"
 	ReasonDriftRepaired    Reason = "DriftRepaired"
 )
 
@@ -75,19 +76,27 @@ func Fail(reason Reason, hint string, err error) error {
 	return &Error{Reason: reason, Hint: hint, Err: err}
 }
 
-// ReasonOf is the reason that err carries, and what to do. The outermost reason counts: who wraps an error again knows
-// more about what it means. Without one, a deadline, an interruption or a full disk still has its reason.
+// ReasonOf is the reason that err carries, and what to do, or ReasonUnknown. The outermost reason counts: who wraps an
+// error again knows more about what it means.
 func ReasonOf(err error) (Reason, string) {
-	if e, ok := errors.AsType[*Error](err); ok {
-		if e.Hint != "" {
-			return e.Reason, e.Hint
-		}
+	e, ok := errors.AsType[*Error](err)
+	switch {
+	case !ok:
+		return ReasonUnknown, ""
+	case e.Hint == "":
 		return e.Reason, e.Reason.Hint()
 	}
-	reason := ReasonUnknown
+	return e.Reason, e.Hint
+}
+
+// Explain is ReasonOf for whoever shows it: an error without a reason may still be a deadline, an interruption or a full
+// disk, and there is always something to do.
+func Explain(err error) (Reason, string) {
+	reason, hint := ReasonOf(err)
+	if err == nil || reason != ReasonUnknown {
+		return reason, hint
+	}
 	switch {
-	case err == nil:
-		return ReasonUnknown, ""
 	case errors.Is(err, syscall.ENOSPC):
 		reason = ReasonDiskFull
 	case errors.Is(err, context.DeadlineExceeded):
@@ -95,7 +104,7 @@ func ReasonOf(err error) (Reason, string) {
 	case errors.Is(err, context.Canceled):
 		reason = ReasonInterrupted
 	}
-	return reason, reason.Hint()
+	return reason, cmp.Or(hint, reason.Hint())
 }
 
 // Message is the text of err without its hint, for places that show the hint on its own.

@@ -69,7 +69,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 	}
 }
 
-func TestReasonOf(t *testing.T) {
+func TestExplain(t *testing.T) {
 	base := errors.New("sha256 mismatch")
 	for _, tc := range []struct {
 		name    string
@@ -93,11 +93,18 @@ func TestReasonOf(t *testing.T) {
 		{"joined", errors.Join(base, Fail(ReasonRoleUnknown, "tag it", base)), ReasonRoleUnknown, "tag it", "sha256 mismatch\nsha256 mismatch"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			reason, hint := ReasonOf(tc.err)
+			reason, hint := Explain(tc.err)
 			if reason != tc.reason || hint != tc.hint || Message(tc.err) != tc.message {
 				t.Errorf("got %s, %q, %q", reason, hint, Message(tc.err))
 			}
 		})
+	}
+	// Whoever asks whether an error has a reason already must not be given a guess.
+	if reason, hint := ReasonOf(fmt.Errorf("tags: %w", context.DeadlineExceeded)); reason != ReasonUnknown || hint != "" {
+		t.Errorf("an error without a reason has %s, %q", reason, hint)
+	}
+	if reason, hint := ReasonOf(Fail(ReasonSignature, "", base)); reason != ReasonSignature || hint != ReasonSignature.Hint() {
+		t.Errorf("got %s, %q", reason, hint)
 	}
 	if Fail(ReasonDiskFull, "x", nil) != nil {
 		t.Error("no error became one")

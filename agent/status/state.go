@@ -23,13 +23,13 @@ func (b *Board) Ready() {
 
 // Degrade says that the node serves, but that err needs an operator. Ready ends it.
 func (b *Board) Degrade(err error) {
-	reason, hint := ReasonOf(err)
+	reason, hint := Explain(err)
 	b.enter(StateDegraded, reason, Message(err), hint)
 }
 
 // Fail says that the node did not come up, and why.
 func (b *Board) Fail(err error) {
-	reason, hint := ReasonOf(err)
+	reason, hint := Explain(err)
 	b.enter(StateFailed, reason, Message(err), hint)
 }
 

@@ -68,6 +68,7 @@ type Agent struct {
 	Started    time.Time `json:"started"`
 	Heartbeat  time.Time `json:"heartbeat"`        // written every HeartbeatInterval
 	Stopped    time.Time `json:"stopped,omitzero"` // when it ended in an orderly way
+	Once       bool      `json:"once,omitempty"`   // it was to end after the boot: the status is not stale for that
 }
 
 // Boot is how the agent came up.

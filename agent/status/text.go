@@ -99,7 +99,7 @@ func (s *Status) facts(p *page) {
 		}
 		id := s.Identity
 		line("node", id.Node, id.Region, id.Partition)
-		line("agent", "rekindle "+s.Agent.Version, fmt.Sprintf("pid %d", s.Agent.PID), "started "+clock(s.Agent.Started))
+		line("agent", "rekindle "+s.Agent.Version, s.Agent.state(), "started "+clock(s.Agent.Started))
 		if s.Boot.Ready.IsZero() {
 			line("boot", "began "+clock(s.Boot.Started), "not ready yet")
 		} else {
@@ -124,6 +124,16 @@ func (s *Status) facts(p *page) {
 			fmt.Fprintf(w, "  \tand %d more\n", more)
 		}
 	})
+}
+
+func (a Agent) state() string {
+	if a.Stopped.IsZero() {
+		return fmt.Sprintf("pid %d", a.PID)
+	}
+	if a.Once {
+		return "ended " + clock(a.Stopped) + " as it was told to"
+	}
+	return "ended " + clock(a.Stopped)
 }
 
 func (a Assets) words() []string {

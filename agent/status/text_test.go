@@ -14,7 +14,7 @@ func fullStatus() *Status {
 		Version: Version, State: StateDegraded, Reason: ReasonUnitFailed,
 		Message: "unit node-exporter.service: exit code 203", Hint: "read `journalctl -u node-exporter.service`",
 		Since: at(3600), Identity: masterID,
-		Agent: Agent{Version: "v0.1.0", PID: 812, StartTicks: 4242, Started: bootStart, Heartbeat: at(7200), Stopped: at(7201)},
+		Agent: Agent{Version: "v0.1.0", PID: 812, StartTicks: 4242, Started: bootStart, Heartbeat: at(7200)},
 		Boot: Boot{Started: bootStart, Ready: at(4.207), Seconds: 4.207, Sources: []Source{
 			{"defaults", "rekindle v0.1.0"}, {"ami", "/etc/rekindle/10-site.yaml"},
 			{"store", "s3://prod-store/k8s/cluster.yaml"}, {"user-data", "IMDS"}, {"tags", "rekindle:role=master"},
@@ -41,10 +41,12 @@ func TestStatusTextGolden(t *testing.T) {
 	now := bootStart.Add(2 * time.Hour)
 	ready := fullStatus()
 	ready.State, ready.Reason, ready.Message, ready.Hint = StateReady, ReasonReady, "", ""
+	ready.Agent.Stopped, ready.Agent.Once = bootStart.Add(time.Minute), true
 	ready.Waits, ready.Warnings, ready.Assets.Stale = nil, nil, false
 	failed := &Status{State: StateFailed, Reason: ReasonAssetCorrupt, Since: bootStart, Message: "assets: bin/kubelet:\x1b[2J sha256 mismatch",
 		Hint: ReasonAssetCorrupt.Hint(), Agent: Agent{Version: "v0.1.0", PID: 812, Started: bootStart}, Boot: Boot{Started: bootStart}}
-	stale := fullStatus()
+	stale, at7201 := fullStatus(), bootStart.Add(7201*time.Second)
+	stale.Agent.Stopped = at7201
 	stale.Stale = staleness(stale.Agent, false, now)
 	for name, s := range map[string]*Status{"degraded": fullStatus(), "ready": ready, "failed": failed, "stale": stale} {
 		golden(t, "status-"+name+".txt", s.text(false, now))
