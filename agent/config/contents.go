@@ -184,7 +184,9 @@ func (v *validator) machine() {
 
 func (v *validator) containerd() {
 	c := v.config.Containerd
-	v.image("containerd.sandboxImage", c.SandboxImage)
+	if v.isSet("containerd.sandboxImage") { // otherwise it follows from imageRepository, which is checked
+		v.image("containerd.sandboxImage", c.SandboxImage)
+	}
 	for i, r := range c.Registries {
 		path := at("containerd.registries", i)
 		switch {

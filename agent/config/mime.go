@@ -183,7 +183,11 @@ func (r *reader) multipart(e entity, boundary string, says func(string) string, 
 		case end || text == "--"+boundary:
 			if start >= 0 {
 				part := l
-				part.Data, part.skip = l.Data[start:offset], l.skip+from
+				// The line break before a boundary belongs to the boundary: it would be rubbish after gzip.
+				part.Data, part.skip = bytes.TrimSuffix(l.Data[start:offset], []byte("\n")), l.skip+from
+				if bytes.HasSuffix(line, []byte("\r\n")) {
+					part.Data = bytes.TrimSuffix(part.Data, []byte("\r"))
+				}
 				parts = append(parts, part)
 			}
 			if closed {

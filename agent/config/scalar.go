@@ -58,7 +58,8 @@ func (d *decoder) boolean(n *yaml.Node, p place) bool {
 var decimal = regexp.MustCompile(`^[-+]?(0|[1-9][0-9]*)$`)
 
 func (d *decoder) integer(n *yaml.Node, p place) bool {
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" {
+	whole := n.Kind == yaml.ScalarNode && n.ShortTag() == "!!float" && decimal.MatchString(n.Value) // too large for the library
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" && !whole {
 		d.report(n, p.path, "want a whole number, got "+describe(n), "write digits only, without quotes or unit")
 		return false
 	}
@@ -69,7 +70,7 @@ func (d *decoder) integer(n *yaml.Node, p place) bool {
 	}
 	v, err := strconv.ParseInt(n.Value, 10, p.into.Type().Bits())
 	if err != nil {
-		d.report(n, p.path, "the number "+clip(n.Value, 40)+" is out of range", "write a smaller one")
+		d.report(n, p.path, "the number "+clip(n.Value, 40)+" is out of range", "write one of fewer digits")
 		return false
 	}
 	p.into.SetInt(v)

@@ -50,7 +50,7 @@ func (v *validator) badKey(path, message, remedy string) {
 
 func (v *validator) add(path string, key bool, p Problem) {
 	for _, d := range v.decoding {
-		if d.Path != "" && !d.Warning && (d.Path == path || under(path, d.Path)) {
+		if d.Path != "" && !d.Warning && (d.Path == path || under(path, d.Path) || under(d.Path, path)) {
 			return
 		}
 	}

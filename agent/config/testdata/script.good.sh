@@ -1,0 +1,2 @@
+#!/bin/bash
+rekindle up < /etc/x.yaml
