@@ -11,12 +11,28 @@ import "io/fs"
 type Role struct {
 	Name        string
 	Description string
-	Dirs        []Dir
-	Assets      []Asset
-	Files       []File
-	Units       []Unit
+	// Extends are all the roles that this one was built on, the most basic first.
+	Extends []string
+	// Etcd is a template; the node carries members of the configured etcd clusters if it renders "true".
+	Etcd string
+	// Labels and Taints are registered by the kubelet; the configuration's lie over them.
+	Labels map[string]string
+	Taints []Taint
+	Dirs   []Dir
+	Assets []Asset
+	Files  []File
+	// Partials are templates that the others can include, from <role>/partials/*.tmpl.
+	Partials []File
+	Units    []Unit // in the order in which they are started
 	// Digest identifies the exact role: sha256 over all that was loaded.
 	Digest string
+}
+
+// Taint is registered by the kubelet with the node.
+type Taint struct {
+	Key    string `yaml:"key"`
+	Value  string `yaml:"value,omitempty"`
+	Effect string `yaml:"effect"`
 }
 
 // Dir is a directory of a role.
@@ -28,20 +44,43 @@ type Dir struct {
 
 // Asset is an object of the store.
 type Asset struct {
-	Object string `yaml:"object"` // a template
+	// Name tells assets apart that unpack into one directory; it defaults to Path.
+	Name string `yaml:"name,omitempty"`
+	// Object is a template. With a "*" in its last element it stands for all objects of the manifest that match, and
+	// Path is the directory that receives them.
+	Object string `yaml:"object"`
 	Path   string `yaml:"path"`
 	Mode   string `yaml:"mode,omitempty"` // default 0755 for files
 	Unpack bool   `yaml:"unpack,omitempty"`
-	When   string `yaml:"when,omitempty"`
+	// Optional leaves the asset out when the manifest does not list it.
+	Optional bool   `yaml:"optional,omitempty"`
+	When     string `yaml:"when,omitempty"`
 }
+
+// Key is what an overlay names the asset by.
+func (a Asset) Key() string {
+	if a.Name != "" {
+		return a.Name
+	}
+	return a.Path
+}
+
+// The syntaxes of a file.
+const (
+	Template = "template" // text/template, the default for a file whose name ends in .tmpl
+	Percent  = "percent"  // %%NAME%%, the older form
+	Plain    = "plain"    // copied as it is, the default for any other file
+)
 
 // File is a template and its attributes.
 type File struct {
 	Path   string `yaml:"path"`
-	Mode   string `yaml:"mode,omitempty"`   // default 0644
-	Syntax string `yaml:"syntax,omitempty"` // "template" (default for .tmpl), "percent" (%%NAME%%) or "plain"
+	Mode   string `yaml:"mode,omitempty"` // default 0644
+	Syntax string `yaml:"syntax,omitempty"`
 	When   string `yaml:"when,omitempty"`
 	Text   string `yaml:"-"`
+	// Source is where the text was read: "roles/master/rootfs/..." or "overlay/master/rootfs/...", for messages.
+	Source string `yaml:"-"`
 }
 
 // Unit is a unit of a role.
@@ -51,7 +90,9 @@ type Unit struct {
 	Enable bool     `yaml:"enable,omitempty"`
 	Inputs []string `yaml:"inputs,omitempty"` // globs over the paths of the plan's files and assets
 	Reload bool     `yaml:"reload,omitempty"`
-	When   string   `yaml:"when,omitempty"`
+	// Before names the unit in front of which this one is started; without it, it comes after those known so far.
+	Before string `yaml:"before,omitempty"`
+	When   string `yaml:"when,omitempty"`
 }
 
 // FS is where built-in roles and overlays are read from: <role>/role.yaml and <role>/rootfs/...

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"go.yaml.in/yaml/v4"
+
 	"rekindle/agent/config"
 )
 
@@ -32,6 +34,12 @@ type Mode uint32
 
 // MarshalYAML prints "0644".
 func (m Mode) MarshalYAML() (any, error) { return fmt.Sprintf("%04o", uint32(m)), nil }
+
+// UnmarshalYAML reads what MarshalYAML prints.
+func (m *Mode) UnmarshalYAML(node *yaml.Node) (err error) {
+	*m, err = ParseMode(node.Value)
+	return err
+}
 
 // ParseMode reads "0644" or "644", at most 07777.
 func ParseMode(text string) (Mode, error) {
@@ -66,7 +74,8 @@ type Etcd struct {
 	ConfigPath string `yaml:"configPath"`
 	PeerURL    string `yaml:"peerURL"`   // the advertised one
 	ClientURL  string `yaml:"clientURL"` // the advertised one
-	// Base is etcd's configuration file without what the decision adds (initial-cluster*, name, data-dir).
+	// Base is etcd's configuration file without what the decision adds: name, data-dir, initial-cluster* and the
+	// advertised URLs.
 	Base map[string]any `yaml:"base"`
 	Unit string         `yaml:"unit,omitempty"` // the systemd unit that runs it; empty for a static pod
 }
