@@ -147,6 +147,25 @@ func TestLifecycleHooks(t *testing.T) {
 	wantStates(t, r, "Pending:Wait")
 }
 
+// TestHeartbeatsEnd: a hundred heartbeats, or 48 hours, are all that an action gets.
+func TestHeartbeatsEnd(t *testing.T) {
+	r := newRegion(t, cloud.Options{})
+	check(t, r.CreateGroup(cloud.GroupSpec{Name: "masters", Desired: 1, Hooks: []cloud.Hook{
+		{Name: "up", Transition: cloud.Launching, Heartbeat: time.Minute, Default: "CONTINUE"},
+	}}))
+	id := r.Group("masters").Members[0].InstanceID
+	beats := 0
+	for r.states("masters")[0] == "Pending:Wait" && beats < 1000 {
+		_, err := r.autoscaling().RecordLifecycleActionHeartbeat(t.Context(), &autoscaling.RecordLifecycleActionHeartbeatInput{
+			AutoScalingGroupName: aws.String("masters"), LifecycleHookName: aws.String("up"), InstanceId: aws.String(id),
+		})
+		check(t, err)
+		beats++
+		r.clock.advance(50 * time.Second)
+	}
+	equal(t, "heartbeats", beats, 120)
+}
+
 func TestAutoScalingAPI(t *testing.T) {
 	r := newRegion(t, cloud.Options{})
 	c := r.autoscaling()

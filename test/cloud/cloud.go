@@ -13,7 +13,7 @@
 // values with AWS's own code; their shape on the wire is the protocol's affair (protocol.go).
 //
 // To add a fault: add an [Effect] in faults.go and apply it in gate (connection, status), page (listings) or where the
-// state is read (visibleTags).
+// state is read (delayOf).
 package cloud
 
 import (

@@ -13,7 +13,7 @@ func (a *call) wanted() ([]string, error) {
 		if !strings.HasPrefix(id, "i-") {
 			return nil, errorf(400, "InvalidInstanceID.Malformed", `Invalid id: "%s"`, id)
 		}
-		if a.instances[id] == nil {
+		if !a.known(a.instances[id]) {
 			unknown = append(unknown, id)
 		}
 	}
@@ -25,6 +25,11 @@ func (a *call) wanted() ([]string, error) {
 	default:
 		return nil, errorf(400, "InvalidInstanceID.NotFound", "The instance IDs '%s' do not exist", strings.Join(unknown, ", "))
 	}
+}
+
+// known is false for what does not exist and for what a LateInstances fault hides.
+func (a *call) known(i *Instance) bool {
+	return i != nil && a.now().Sub(i.LaunchTime) >= delayOf(a.effects, lateInstance)
 }
 
 func describeInstances(a *call) (any, error) {
@@ -42,11 +47,11 @@ func describeInstances(a *call) (any, error) {
 	}
 	var all []reservation
 	for _, id := range a.order {
-		if len(ids) > 0 && !slices.Contains(ids, id) {
+		if len(ids) > 0 && !slices.Contains(ids, id) || !a.known(a.instances[id]) {
 			continue
 		}
 		x := a.describe(a.instances[id])
-		accepted, err := a.accept(a.visibleTags(id, lateness(a.effects)), a.instanceValues(x))
+		accepted, err := a.accept(a.visibleTags(id, delayOf(a.effects, lateTags)), a.instanceValues(x))
 		if err != nil {
 			return nil, err
 		}

@@ -99,7 +99,7 @@ func (a *call) describe(i *Instance) xmlInstance {
 	x := xmlInstance{
 		ID: i.ID, ImageID: i.ImageID, State: stateOf(i.state), KeyName: i.KeyName, Type: i.Type,
 		LaunchTime: timestamp(i.LaunchTime), SourceDestCheck: i.sourceDestCheck, Architecture: architecture(i.Type),
-		RootDevice: "/dev/xvda", Tags: xmlTags(a.visibleTags(i.ID, lateness(a.effects))),
+		RootDevice: "/dev/xvda", Tags: xmlTags(a.visibleTags(i.ID, delayOf(a.effects, lateTags))),
 		Metadata: xmlMetadata{"applied", "required", i.Metadata.HopLimit, "enabled", "disabled"},
 	}
 	x.Placement.Zone, x.Placement.Tenancy = i.Zone, "default"

@@ -13,7 +13,7 @@ func describeTags(a *call) (any, error) {
 		Value        string `xml:"value"`
 	}
 	var all []tag
-	late := lateness(a.effects)
+	late := delayOf(a.effects, lateTags)
 	for _, id := range slices.Sorted(maps.Keys(a.tags)) {
 		tags := a.visibleTags(id, late)
 		for _, key := range slices.Sorted(maps.Keys(tags)) {

@@ -50,6 +50,7 @@ const (
 	pageSize     kind = "page size"
 	latency      kind = "latency"
 	lateTags     kind = "late tags"
+	lateInstance kind = "late instances"
 	expireTokens kind = "expire tokens"
 )
 
@@ -80,6 +81,10 @@ func PageSize(n int) Effect { return Effect{kind: pageSize, size: n} }
 // IMDS, as Service and Action select.
 func LateTags(d time.Duration) Effect { return Effect{kind: lateTags, delay: d} }
 
+// LateInstances makes EC2 deny all knowledge of instances that were launched less than d ago, as it may: they are not
+// listed, and asked for by id they are InvalidInstanceID.NotFound, just like those that ended long ago.
+func LateInstances(d time.Duration) Effect { return Effect{kind: lateInstance, delay: d} }
+
 // ExpireTokens makes IMDS tokens that are handed out die after d, whatever they promise.
 func ExpireTokens(d time.Duration) Effect { return Effect{kind: expireTokens, delay: d} }
 
@@ -87,7 +92,7 @@ func (e Effect) String() string {
 	switch e.kind {
 	case pageSize:
 		return fmt.Sprintf("%s %d", e.kind, e.size)
-	case latency, lateTags, expireTokens:
+	case latency, lateTags, lateInstance, expireTokens:
 		return fmt.Sprintf("%s %v", e.kind, e.delay)
 	default:
 		return string(e.kind)

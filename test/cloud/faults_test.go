@@ -113,6 +113,13 @@ func TestFaultsChoose(t *testing.T) {
 		t.Error("skip, count and instance:", diff)
 	}
 
+	// What stands behind a fault that ends a request is not used up by it.
+	r.Faults().Clear()
+	r.Faults().Add(cloud.Fault{Count: 1, Do: cloud.Deny})
+	behind := r.Faults().Add(cloud.Fault{Count: 1, Do: cloud.Throttle})
+	ask(two)
+	equal(t, "hits behind", behind.Hits(), 0)
+
 	r.Faults().Clear()
 	start := r.clock.now()
 	r.Faults().Add(cloud.Fault{From: start.Add(time.Minute), Until: start.Add(2 * time.Minute), Do: cloud.Deny})
@@ -175,6 +182,21 @@ func TestLateTags(t *testing.T) {
 	equal(t, "later", seen(), [3]bool{true, true, false})
 	r.clock.advance(time.Minute)
 	equal(t, "later", seen(), [3]bool{true, true, true})
+}
+
+func TestLateInstances(t *testing.T) {
+	r := newRegion(t, cloud.Options{})
+	i := r.launch(t, cloud.InstanceSpec{})
+	r.Faults().Add(cloud.Fault{Service: "ec2", Do: cloud.LateInstances(time.Minute)})
+	ask := func() error {
+		_, err := r.ec2().DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{i.ID}})
+		return err
+	}
+	wantCode(t, ask(), "InvalidInstanceID.NotFound")
+	equal(t, "listed", len(found(t, r.ec2(), &ec2.DescribeInstancesInput{})), 0)
+	r.clock.advance(time.Minute)
+	check(t, ask())
+	equal(t, "listed", len(found(t, r.ec2(), &ec2.DescribeInstancesInput{})), 1)
 }
 
 func TestMetadataFaults(t *testing.T) {

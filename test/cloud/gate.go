@@ -59,3 +59,14 @@ func reset(w http.ResponseWriter) {
 	_ = tcp.Close() // nothing is left to say on it
 	panic(http.ErrAbortHandler)
 }
+
+// delayOf is the longest delay that the effects of one kind ask for.
+func delayOf(effects []Effect, k kind) time.Duration {
+	var d time.Duration
+	for _, e := range effects {
+		if e.kind == k {
+			d = max(d, e.delay)
+		}
+	}
+	return d
+}

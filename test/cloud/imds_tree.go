@@ -25,7 +25,7 @@ func (m *metadata) tree(i *Instance) map[string]string {
 		t["meta-data/iam/"+k] = v
 	}
 	if i.Metadata.Tags {
-		for k, v := range m.visibleTags(i.ID, lateness(m.effects)) {
+		for k, v := range m.visibleTags(i.ID, delayOf(m.effects, lateTags)) {
 			t["meta-data/tags/instance/"+k] = v
 		}
 	}
@@ -191,17 +191,6 @@ func (i *Instance) lifeCycle() string {
 		return "spot"
 	}
 	return "on-demand"
-}
-
-// lateness is how long a LateTags fault holds tags back.
-func lateness(effects []Effect) time.Duration {
-	var late time.Duration
-	for _, e := range effects {
-		if e.kind == lateTags {
-			late = max(late, e.delay)
-		}
-	}
-	return late
 }
 
 // toJSON is indented as IMDS does it.
