@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,12 +73,12 @@ func New(ctx context.Context, o Options) (*Clients, error) {
 	if c.imds == nil {
 		c.imds = NewIMDS(IMDSOptions{Endpoint: o.Endpoints["imds"], Timeout: 2 * time.Second, Logger: o.Logger})
 	}
-	transport := o.Transport
-	if transport == nil {
-		transport = newTransport(readTimeout)
+	var client aws.HTTPClient = newHTTPClient(readTimeout)
+	if o.Transport != nil {
+		client = &http.Client{Transport: o.Transport, CheckRedirect: noRedirect}
 	}
 	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: noRedirect}),
+		config.WithHTTPClient(client),
 		config.WithEC2RoleCredentialOptions(func(r *ec2rolecreds.Options) { r.Client = c.imds }),
 		config.WithAPIOptions([]func(*middleware.Stack) error{c.count}),
 	)
@@ -95,8 +96,8 @@ func New(ctx context.Context, o Options) (*Clients, error) {
 	cfg.Retryer = retryer(cfg.RetryMaxAttempts)
 	cfg.RetryMaxAttempts, cfg.RetryMode = 0, "" // else each service would wrap the retryer again
 	cfg.Credentials = explained{cfg.Credentials}
-	if o.UserAgent != "" {
-		cfg.APIOptions = append(cfg.APIOptions, awsmiddleware.AddUserAgentKey(o.UserAgent))
+	if name, version, ok := strings.Cut(o.UserAgent, "/"); ok {
+		cfg.APIOptions = append(cfg.APIOptions, awsmiddleware.AddUserAgentKeyValue(name, version))
 	}
 	c.cfg = cfg
 	if c.domain, err = unknownDomain(ctx, cfg.Region, o.DNSSuffix); err != nil {
@@ -108,7 +109,7 @@ func New(ctx context.Context, o Options) (*Clients, error) {
 	return c, nil
 }
 
-// noRedirect leaves redirects to the SDK: S3 answers 301 for a bucket of another region, and the reason is in the body.
+// noRedirect does as the SDK's own client: S3 answers 301 for a bucket of another region, and the body says why.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // retryer is the SDK's standard mode without its token bucket: at boot a service that comes back after a minute is to

@@ -175,8 +175,4 @@ func unanswered(err error) bool {
 }
 
 // Denied tells whether err is a service's refusal for want of a permission.
-func Denied(err error) bool {
-	c := callOf(err)
-	return slices.Contains(deniedCodes, c.code) || c.status == 403 && !slices.Contains(expiredCodes, c.code) &&
-		!slices.Contains(skewedCodes, c.code)
-}
+func Denied(err error) bool { return slices.Contains(deniedCodes, callOf(err).code) }

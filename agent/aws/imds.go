@@ -147,8 +147,8 @@ func (m *IMDS) Get(ctx context.Context, key string) ([]byte, error) {
 		}
 		select {
 		case <-ctx.Done():
-			if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) {
-				return nil, fmt.Errorf("imds: %s: %w", key, cause)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil, fmt.Errorf("imds: %s: %w", key, context.Cause(ctx))
 			}
 			if ok {
 				err = final.explain()

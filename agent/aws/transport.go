@@ -2,10 +2,11 @@ package aws
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
 const (
@@ -15,25 +16,22 @@ const (
 	readTimeout = 30 * time.Second
 )
 
-// newTransport is the connection to all services. It speaks HTTP/1.1 only: S3 does, and a second protocol stack costs
-// memory.
-func newTransport(silence time.Duration) *http.Transport {
+// newHTTPClient is the SDK's own client, so that AWS_CA_BUNDLE works, over connections that do not stay silent.
+func newHTTPClient(silence time.Duration) *awshttp.BuildableClient {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
-	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
 			return &watched{Conn: conn, silence: silence}, nil
-		},
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   dialTimeout,
-		MaxIdleConnsPerHost:   32, // assets are fetched in parallel
-		IdleConnTimeout:       silence,
-		ExpectContinueTimeout: time.Second,
-	}
+		}
+		t.ForceAttemptHTTP2 = false // S3 has no HTTP/2, and a second protocol stack costs memory
+		t.TLSHandshakeTimeout = dialTimeout
+		t.MaxIdleConnsPerHost = 32 // assets are fetched in parallel
+		t.IdleConnTimeout = silence
+	})
 }
 
 // watched is a connection that fails when nothing moves for too long. Every write also renews the deadline for reads,

@@ -36,7 +36,7 @@ type Metadata struct {
 
 // value is one key, read by the first who asks.
 type value struct {
-	mu   sync.Mutex
+	turn chan struct{} // holds a token while nobody reads; a lock that a context can end the wait for
 	done bool
 	data string
 	err  error // aws.ErrNotFound or nil once done
@@ -61,13 +61,18 @@ func (m *Metadata) get(ctx context.Context, key string) (string, error) {
 	m.mu.Lock()
 	v := m.read[key]
 	if v == nil {
-		v = new(value)
+		v = &value{turn: make(chan struct{}, 1)}
+		v.turn <- struct{}{}
 		m.read[key] = v
 	}
 	m.mu.Unlock()
 
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	select {
+	case <-v.turn:
+		defer func() { v.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return "", fmt.Errorf("imds: %s: %w", key, context.Cause(ctx))
+	}
 	if v.done {
 		return v.data, v.err
 	}

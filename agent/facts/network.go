@@ -77,7 +77,7 @@ func watchNetwork(ctx context.Context, links Links) ([]Interface, *Route, error)
 		case <-ctx.Done():
 		}
 		switch {
-		case errors.Is(context.Cause(ctx), context.Canceled):
+		case errors.Is(ctx.Err(), context.Canceled):
 			return nil, nil, fmt.Errorf("network: %w", context.Cause(ctx))
 		case ctx.Err() != nil:
 			return nil, nil, fmt.Errorf("network: %w", status.Fail(status.ReasonNetworkDown,

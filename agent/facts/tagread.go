@@ -63,8 +63,8 @@ func (r *tagReader) read(ctx context.Context) (Tags, error) {
 		}
 		select {
 		case <-ctx.Done():
-			if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) {
-				return Tags{}, fmt.Errorf("tags: %w", cause)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return Tags{}, fmt.Errorf("tags: %w", context.Cause(ctx))
 			}
 			return Tags{}, r.missing(tags, err, time.Since(began))
 		case <-time.After(pause/2 + rand.N(pause)):

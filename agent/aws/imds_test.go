@@ -1,0 +1,452 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+
+	"rekindle/agent/status"
+)
+
+// fakeIMDS is IMDSv2 in memory, so that time in a synctest bubble can pass.
+type fakeIMDS struct {
+	mu     sync.Mutex
+	values map[string]string // by path below /latest/
+	before func(*http.Request) (*http.Response, error)
+	issued map[string]time.Time
+	seen   []string // "PUT api/token", "GET meta-data/mac"
+	next   byte
+}
+
+func (f *fakeIMDS) RoundTrip(req *http.Request) (*http.Response, error) {
+	f.mu.Lock()
+	f.seen = append(f.seen, req.Method+" "+strings.TrimPrefix(req.URL.Path, "/latest/"))
+	before := f.before
+	f.mu.Unlock()
+	if before != nil {
+		if resp, err := before(req); resp != nil || err != nil {
+			return resp, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := strings.TrimPrefix(req.URL.Path, "/latest/")
+	if req.Method == http.MethodPut && key == "api/token" {
+		ttl, err := time.ParseDuration(req.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds") + "s")
+		if err != nil {
+			return answer(req, 400, ""), nil
+		}
+		f.next++
+		token := "token-" + string('a'+f.next)
+		if f.issued == nil {
+			f.issued = map[string]time.Time{}
+		}
+		f.issued[token] = time.Now().Add(ttl)
+		resp := answer(req, 200, token)
+		resp.Header.Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", req.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
+		return resp, nil
+	}
+	if until, ok := f.issued[req.Header.Get("X-Aws-Ec2-Metadata-Token")]; !ok || time.Now().After(until) {
+		return answer(req, 401, ""), nil
+	}
+	value, ok := f.values[key]
+	if !ok {
+		return answer(req, 404, ""), nil
+	}
+	return answer(req, 200, value), nil
+}
+
+// count is how often a request was made.
+func (f *fakeIMDS) count(request string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.seen {
+		if s == request {
+			n++
+		}
+	}
+	return n
+}
+
+func answer(req *http.Request, code int, body string) *http.Response {
+	return &http.Response{
+		StatusCode: code, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: req,
+	}
+}
+
+// hang answers nothing, over a connection that stands when connected.
+func hang(req *http.Request, connected bool) (*http.Response, error) {
+	if trace := httptrace.ContextClientTrace(req.Context()); connected && trace != nil {
+		trace.GotConn(httptrace.GotConnInfo{})
+	}
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
+func newFake(values map[string]string) (*fakeIMDS, *IMDS) {
+	f := &fakeIMDS{values: values}
+	return f, NewIMDS(IMDSOptions{Transport: f, Endpoint: "http://imds.test"})
+}
+
+// waits records what was waited for.
+type waits struct {
+	mu    sync.Mutex
+	names []string
+	open  int
+}
+
+func (w *waits) Begin(ctx context.Context, name, _ string) status.WaitFunc {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := ctx.Deadline(); !ok {
+		name += " without a deadline"
+	}
+	w.names = append(w.names, name)
+	w.open++
+	return sync.OnceFunc(func() { w.mu.Lock(); w.open--; w.mu.Unlock() })
+}
+
+func roleList() *imds.GetMetadataInput {
+	return &imds.GetMetadataInput{Path: "/iam/security-credentials/"}
+}
+
+func clearIMDSEnv(t *testing.T) {
+	for _, name := range []string{
+		"AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+	} {
+		t.Setenv(name, "")
+	}
+}
+
+func wantReason(t *testing.T, err error, reason status.Reason, words ...string) {
+	t.Helper()
+	got, hint := status.ReasonOf(err)
+	if err == nil || got != reason {
+		t.Fatalf("reason %s of %v, want %s", got, err, reason)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error()+hint, w) {
+			t.Errorf("%q is not in: %v (%s)", w, err, hint)
+		}
+	}
+}
+
+func TestIMDSReadsWithOneToken(t *testing.T) {
+	clearIMDSEnv(t)
+	f, m := newFake(map[string]string{
+		"meta-data/mac": "02:ec:0a:00:00:01", "user-data": "a: b", "dynamic/instance-identity/document": "{}",
+		"meta-data/tags/instance/rekindle:role": "minion",
+	})
+	for key, want := range f.values {
+		if got, err := m.Get(t.Context(), key); string(got) != want || err != nil {
+			t.Errorf("%s: %q, %v", key, got, err)
+		}
+	}
+	if n := f.count("PUT api/token"); n != 1 {
+		t.Errorf("%d tokens, want 1", n)
+	}
+	if m.Requests() != 5 {
+		t.Errorf("%d requests counted, want 5", m.Requests())
+	}
+}
+
+func TestIMDSIsWaitedFor(t *testing.T) {
+	clearIMDSEnv(t)
+	for name, failure := range map[string]error{"refused": syscall.ECONNREFUSED, "reset": syscall.ECONNRESET, "EOF": io.EOF} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, m := newFake(map[string]string{"user-data": "x"})
+				start, w := time.Now(), new(waits)
+				f.before = func(*http.Request) (*http.Response, error) {
+					if time.Since(start) < 10*time.Second {
+						return nil, failure
+					}
+					return nil, nil
+				}
+				data, err := m.Get(status.WithWaits(t.Context(), w), "user-data")
+				if string(data) != "x" || err != nil {
+					t.Fatalf("%q, %v", data, err)
+				}
+				if took := time.Since(start); took > 12*time.Second {
+					t.Errorf("found after %s, 10 s late", took)
+				}
+				if len(w.names) != 1 || w.names[0] != "imds" || w.open != 0 {
+					t.Errorf("waits: %+v", w)
+				}
+			})
+		})
+	}
+}
+
+func TestIMDSThatNeverComes(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(nil)
+		f.before = func(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED }
+		start := time.Now()
+		_, err := m.Get(t.Context(), "meta-data/mac")
+		wantReason(t, err, status.ReasonIMDSUnreached, "meta-data/mac", "connection refused", "attempts")
+		if took := time.Since(start); took != imdsTimeout {
+			t.Errorf("gave up after %s, want %s", took, imdsTimeout)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v is not a deadline", err)
+		}
+	})
+}
+
+func TestIMDSStopsWithTheCaller(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(nil)
+		f.before = func(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED }
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(3*time.Second, cancel)
+		if _, err := m.Get(ctx, "user-data"); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestTokenExpiresMidBoot(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(map[string]string{"meta-data/mac": "x"})
+		for range 3 {
+			if _, err := m.Get(t.Context(), "meta-data/mac"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(6 * time.Minute)
+		}
+		if n := f.count("PUT api/token"); n != 3 {
+			t.Errorf("%d tokens, want 3", n)
+		}
+	})
+}
+
+func TestTokenIsRefused(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(map[string]string{"meta-data/mac": "x"})
+		if _, err := m.Get(t.Context(), "meta-data/mac"); err != nil {
+			t.Fatal(err)
+		}
+		f.issued = nil // IMDS restarted
+		start := time.Now()
+		if _, err := m.Get(t.Context(), "meta-data/mac"); err != nil {
+			t.Fatal(err)
+		}
+		if f.count("PUT api/token") != 2 || time.Since(start) != 0 {
+			t.Errorf("%v in %s", f.seen, time.Since(start))
+		}
+	})
+}
+
+func TestHopLimit(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(nil)
+		f.before = func(req *http.Request) (*http.Response, error) { return hang(req, true) }
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		_, err := m.Get(ctx, "user-data")
+		wantReason(t, err, status.ReasonIMDSUnreached, "HttpPutResponseHopLimit", "--http-put-response-hop-limit 2")
+		if f.count("PUT api/token") < 5 {
+			t.Errorf("only %v", f.seen)
+		}
+	})
+}
+
+func TestBlackHoleIsNotTheHopLimit(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(nil)
+		f.before = func(req *http.Request) (*http.Response, error) { return hang(req, false) }
+		_, err := m.Get(t.Context(), "user-data")
+		wantReason(t, err, status.ReasonIMDSUnreached, "firewall")
+		if strings.Contains(err.Error(), "HopLimit") {
+			t.Error(err)
+		}
+	})
+}
+
+func TestIMDSTurnedOff(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(nil)
+		f.before = func(req *http.Request) (*http.Response, error) { return answer(req, 403, ""), nil }
+		start := time.Now()
+		_, err := m.Get(t.Context(), "user-data")
+		wantReason(t, err, status.ReasonIMDSUnreached, "--http-endpoint enabled")
+		if time.Since(start) != 0 || len(f.seen) != 1 {
+			t.Errorf("retried for %s: %v", time.Since(start), f.seen)
+		}
+	})
+}
+
+func TestNeverVersionOne(t *testing.T) {
+	clearIMDSEnv(t)
+	for _, code := range []int{404, 405, 500} {
+		synctest.Test(t, func(t *testing.T) {
+			f, m := newFake(map[string]string{"user-data": "secret"})
+			f.before = func(req *http.Request) (*http.Response, error) {
+				if req.Method == http.MethodPut {
+					return answer(req, code, ""), nil
+				}
+				return answer(req, 200, "from version 1"), nil
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if data, err := m.Get(ctx, "user-data"); err == nil {
+				t.Errorf("%d: %q", code, data)
+			}
+			if f.count("GET user-data") != 0 {
+				t.Errorf("%d: asked without a token", code)
+			}
+		})
+	}
+}
+
+func TestMissingKeyIsAskedForOnce(t *testing.T) {
+	clearIMDSEnv(t)
+	f, m := newFake(nil)
+	if _, err := m.Get(t.Context(), "meta-data/public-ipv4"); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	if n := f.count("GET meta-data/public-ipv4"); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+func TestServerErrorsAreRetried(t *testing.T) {
+	clearIMDSEnv(t)
+	for _, code := range []int{429, 500, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			f, m := newFake(map[string]string{"meta-data/mac": "x"})
+			failures := 3
+			f.before = func(req *http.Request) (*http.Response, error) {
+				if req.Method == http.MethodGet && failures > 0 {
+					failures--
+					return answer(req, code, ""), nil
+				}
+				return nil, nil
+			}
+			if _, err := m.Get(t.Context(), "meta-data/mac"); err != nil {
+				t.Errorf("%d: %v", code, err)
+			}
+		})
+	}
+}
+
+func TestIPv6WhereIPv4CannotBeReached(t *testing.T) {
+	clearIMDSEnv(t)
+	f := &fakeIMDS{values: map[string]string{"meta-data/mac": "x", "user-data": "y"}}
+	var hosts []string
+	f.before = func(req *http.Request) (*http.Response, error) {
+		hosts = append(hosts, req.URL.Host)
+		if req.URL.Host == "169.254.169.254" {
+			return nil, syscall.ENETUNREACH
+		}
+		return nil, nil
+	}
+	m := NewIMDS(IMDSOptions{Transport: f})
+	for _, key := range []string{"meta-data/mac", "user-data"} {
+		if _, err := m.Get(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One attempt at IPv4, then token and two values over IPv6.
+	if got := strings.Join(hosts, " "); got != "169.254.169.254"+strings.Repeat(" [fd00:ec2::254]", 3) {
+		t.Error(got)
+	}
+}
+
+func TestIMDSEndpoints(t *testing.T) {
+	clearIMDSEnv(t)
+	check := func(option, want string) {
+		t.Helper()
+		if got := strings.Join(imdsURLs(option), " "); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	check("", imdsIPv4+" "+imdsIPv6)
+	check("http://127.0.0.1:1", "http://127.0.0.1:1")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv6")
+	check("", imdsIPv6)
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:2")
+	check("", "http://127.0.0.1:2")
+	check("http://127.0.0.1:1", "http://127.0.0.1:1")
+}
+
+func TestIMDSTurnedOffByTheEnvironment(t *testing.T) {
+	clearIMDSEnv(t)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "TRUE")
+	_, m := newFake(nil)
+	_, err := m.Get(t.Context(), "user-data")
+	wantReason(t, err, status.ReasonIMDSUnreached, "AWS_EC2_METADATA_DISABLED")
+	if m.Requests() != 0 {
+		t.Error("asked nevertheless")
+	}
+}
+
+func TestIMDSUsesNoProxy(t *testing.T) {
+	if imdsTransport().Proxy != nil {
+		t.Error("IMDS would be asked through a proxy")
+	}
+	if newHTTPClient(time.Second).GetTransport().Proxy == nil {
+		t.Error("services would not be asked through a proxy")
+	}
+}
+
+func TestRoleThatComesLate(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(map[string]string{})
+		time.AfterFunc(5*time.Second, func() {
+			f.mu.Lock()
+			f.values["meta-data/iam/security-credentials/"] = "node"
+			f.mu.Unlock()
+		})
+		w := new(waits)
+		data, err := m.Get(t.Context(), "meta-data/iam/security-credentials/")
+		if !errors.Is(err, ErrNotFound) {
+			t.Fatalf("a plain read waits: %q, %v", data, err)
+		}
+		out, err := m.GetMetadata(status.WithWaits(t.Context(), w), roleList())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, _ := io.ReadAll(out.Content); string(text) != "node" {
+			t.Errorf("%q", text)
+		}
+		if len(w.names) != 1 || w.names[0] != "imds: role" {
+			t.Errorf("waits: %q", w.names)
+		}
+	})
+}
+
+func TestRoleThatIsMissing(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		_, m := newFake(nil)
+		for _, want := range []time.Duration{roleWait, 0} { // later calls must not wait again
+			start := time.Now()
+			if _, err := m.GetMetadata(t.Context(), roleList()); !errors.Is(err, ErrNotFound) {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); took != want {
+				t.Errorf("waited %s, want %s", took, want)
+			}
+		}
+	})
+}
