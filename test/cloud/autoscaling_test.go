@@ -73,6 +73,12 @@ func TestGroupReplacesLater(t *testing.T) {
 	wantStates(t, r)
 	r.clock.advance(time.Minute)
 	wantStates(t, r, "InService")
+
+	// A new size does not wait for what the group has yet to notice.
+	r.Terminate(r.Group("masters").Members[0].InstanceID)
+	wantStates(t, r)
+	check(t, r.SetDesired("masters", 2))
+	wantStates(t, r, "InService", "InService")
 }
 
 func TestGroupLaunchFails(t *testing.T) {
