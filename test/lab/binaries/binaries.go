@@ -21,7 +21,10 @@ type Set struct {
 }
 
 // Versions are those that the programs claim or have.
-type Versions struct{ Kubernetes, Containerd string }
+type Versions struct{ Kubernetes, Containerd, Etcd string }
+
+// Default are the versions of the demo. Etcd is what go.mod of the test module names.
+var Default = Versions{Kubernetes: "1.37.2", Containerd: "2.1.4", Etcd: "3.6.16"}
 
 // Build builds all into dir. When rekindle is given it is not built. The working directory is in the test module.
 func Build(ctx context.Context, dir, rekindle string, v Versions) (Set, error) {
