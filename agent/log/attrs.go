@@ -65,7 +65,7 @@ func appendFields(fields []field, groups []string, a slog.Attr) []field {
 	}
 	value := redacted
 	if !secretKey(a.Key) && !slices.ContainsFunc(groups, secretKey) {
-		value = clean(text(a.Value))
+		value = Redact(text(a.Value))
 	}
 	return append(fields, field{path: append(slices.Clip(groups), a.Key), value: value})
 }

@@ -28,7 +28,8 @@ var presigned = regexp.MustCompile(`(?i)(X-Amz-(?:Signature|Security-Token|Crede
 // A password in a URL: scheme://user:password@host.
 var userinfo = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s@]+@`)
 
-func clean(s string) string {
+// Redact replaces the credentials in the URLs of a text. The log does it by itself; it is for texts that go elsewhere.
+func Redact(s string) string {
 	if strings.Contains(s, "://") {
 		s = userinfo.ReplaceAllString(s, "${1}"+redacted+"@")
 	}
@@ -46,11 +47,11 @@ func redact(groups []string, a slog.Attr) slog.Attr {
 	switch v := a.Value; v.Kind() {
 	case slog.KindString:
 		if s := v.String(); s != "" {
-			return slog.String(a.Key, clean(s))
+			return slog.String(a.Key, Redact(s))
 		}
 	case slog.KindAny:
 		if err, ok := v.Any().(error); ok {
-			return slog.String(a.Key, clean(err.Error()))
+			return slog.String(a.Key, Redact(err.Error()))
 		}
 	}
 	return a

@@ -82,7 +82,7 @@ func (h *textHandler) paint(code, s string) string {
 
 // writeLine writes the message and its fields on one line, whatever is in them.
 func writeLine(b *bytes.Buffer, message string, fields []field, paint func(code, s string) string) {
-	b.WriteString(oneLine(clean(message)))
+	b.WriteString(oneLine(Redact(message)))
 	for _, f := range fields {
 		key := strings.Join(f.path, ".")
 		if key == messageIDKey {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"rekindle/agent/log"
 )
 
 const (
@@ -36,15 +38,15 @@ type Board struct {
 }
 
 // NewBoard starts to keep the file at path, in state booting. Close ends it; the file stays.
-func NewBoard(path, version string, log *slog.Logger) *Board {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+func NewBoard(path, version string, logger *slog.Logger) *Board {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
 	}
 	now := time.Now()
 	ticks, _ := startTicks(os.Getpid()) // zero where there is no /proc; Read then trusts the PID alone
 	b := &Board{
 		path: path,
-		log:  log,
+		log:  logger,
 		now: Status{
 			Version: Version,
 			State:   StateBooting,
@@ -114,11 +116,20 @@ func (b *Board) SetOnce() {
 
 // SetSources says where the layers of the configuration came from, lowest first.
 func (b *Board) SetSources(sources ...Source) {
-	b.update(func(s *Status) { s.Boot.Sources = slices.Clone(sources) })
+	sources = slices.Clone(sources)
+	for i := range sources {
+		sources[i].From = log.Redact(sources[i].From)
+	}
+	b.update(func(s *Status) { s.Boot.Sources = sources })
 }
 
 // SetAssets says where the assets came from.
 func (b *Board) SetAssets(a Assets) {
+	a.Source = log.Redact(a.Source)
+	a.Mirrors = slices.Clone(a.Mirrors)
+	for i := range a.Mirrors {
+		a.Mirrors[i] = log.Redact(a.Mirrors[i])
+	}
 	b.update(func(s *Status) { s.Assets = a })
 }
 

@@ -262,6 +262,29 @@ func TestBoardConcurrently(t *testing.T) {
 	}
 }
 
+// The file can be read by everyone.
+func TestNoSecretsInTheFile(t *testing.T) {
+	const url = "https://user:hunter2@mirror/?X-Amz-Signature=hunter2"
+	path := filepath.Join(t.TempDir(), "s.json")
+	b := NewBoard(path, "v1", nil)
+	tl := NewTimeline("boot", time.Now())
+	_, span := Step(WithTimeline(t.Context(), tl), "manifest")
+	span.Done(errors.New("get " + url))
+	b.SetSources(Source{"store", url})
+	b.SetAssets(Assets{Source: url, Mirrors: []string{url}})
+	b.Warn(ReasonManifestStale, "", url)
+	b.Fail(errors.New("get " + url))
+	if err := errors.Join(b.Close(), tl.Save(path+".boot")); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{path, path + ".boot"} {
+		data, err := os.ReadFile(file)
+		if err != nil || bytes.Contains(data, []byte("hunter2")) || !bytes.Contains(data, []byte("[redacted]@mirror")) {
+			t.Errorf("%v, %s", err, data)
+		}
+	}
+}
+
 // Scripts index lists without testing for them.
 func TestEmptyListsArePresent(t *testing.T) {
 	b := NewBoard(filepath.Join(t.TempDir(), "s.json"), "v1", nil)

@@ -3,6 +3,8 @@ package status
 import (
 	"slices"
 	"time"
+
+	"rekindle/agent/log"
 )
 
 // Booting says that the node is on its way (again); message is the stage it is at, and may be empty.
@@ -34,6 +36,7 @@ func (b *Board) Fail(err error) {
 }
 
 func (b *Board) enter(state State, reason Reason, message, hint string) {
+	message = log.Redact(message)
 	b.update(func(s *Status) {
 		if s.State != state || s.Reason != reason {
 			s.Since = time.Now()
@@ -47,6 +50,7 @@ func (b *Board) Warn(reason Reason, hint, message string) {
 	if hint == "" {
 		hint = reason.Hint()
 	}
+	message = log.Redact(message)
 	b.update(func(s *Status) {
 		if !slices.ContainsFunc(s.Warnings, func(w Warning) bool { return w.Reason == reason && w.Message == message }) {
 			s.Warnings = append(s.Warnings, Warning{Reason: reason, Message: message, Hint: hint, Since: time.Now()})

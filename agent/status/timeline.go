@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"rekindle/agent/log"
 )
 
 // Span is one timed step of a boot. Its JSON form is part of nodes/<instance-id>/boot.json.
@@ -80,7 +82,7 @@ func (s *Span) Done(err error) {
 	}
 	s.End = time.Now()
 	if err != nil {
-		s.Error = err.Error()
+		s.Error = log.Redact(err.Error())
 	}
 }
 

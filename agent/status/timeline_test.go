@@ -123,6 +123,12 @@ func TestTimelineJSON(t *testing.T) {
 		})
 	}
 	path := filepath.Join(t.TempDir(), "boot.json")
+	if err := os.WriteFile(path, []byte(`{"version":1,"boot":{"steps":[null,{"name":"a","steps":[null]}]}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if tl, err := ReadTimeline(path); err != nil || len(tl.Root.Steps) != 1 || len(tl.Root.Steps[0].Steps) != 0 {
+		t.Errorf("a null among the steps: %+v, %v", tl, err)
+	}
 	for name, content := range map[string]string{"torn": `{"ver`, "newer": `{"version":9,"boot":{}}`, "no boot": `{"version":1}`} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
