@@ -89,7 +89,7 @@ func (d *sheet) axis() {
 			d.line(svgMargin-8, y, d.width-svgMargin+8, y, "#dfe3e8")
 		}
 	}
-	for _, tick := range ticks(d.total, 8) {
+	for _, tick := range ticks(d.total, 10) {
 		x := d.x(tick.at)
 		d.line(x, d.top-6, x, d.bottom, "#d3d8df")
 		anchor := "middle"
