@@ -43,6 +43,7 @@ const (
 	ReasonInstanceType     Reason = "InstanceTypeUnknown"
 	ReasonUserDataLarge    Reason = "UserDataNearLimit"
 	ReasonConfigWarning    Reason = "ConfigWarning"
+	ReasonPlanWarning      Reason = "PlanWarning"
 	ReasonDriftRepaired    Reason = "DriftRepaired"
 )
 

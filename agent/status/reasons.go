@@ -74,6 +74,8 @@ func Reasons() []Explanation {
 			"move what all nodes share into cluster.yaml in the store"},
 		{ReasonConfigWarning, "something in the configuration works, but is probably not what was meant, or is an older form",
 			"run `rekindle check FILE`, which names the line and what to write instead"},
+		{ReasonPlanWarning, "the role, with this configuration on this node, makes a plan that works but leaves something out",
+			"read the message; `rekindle plan` shows what the plan is"},
 		{ReasonDriftRepaired, "something on the machine was changed by hand and put back",
 			"make the change in the configuration or in an overlay instead"},
 
