@@ -3,20 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 
-	"rekindle/agent"
 	"rekindle/agent/config"
-	"rekindle/agent/plan"
-	"rekindle/test/lab/assets"
 	"rekindle/test/lab/binaries"
+	"rekindle/test/lab/demo"
 	"rekindle/test/lab/node"
 	"rekindle/test/lab/region"
 )
@@ -26,15 +21,6 @@ const defaultStore = "s3://rekindle-lab/demo"
 
 // demoUserData is all that an instance of the demo is told; the rest is in the store.
 const demoUserData = "store: " + defaultStore + "\n"
-
-// demoCluster is the store's cluster.yaml.
-const demoCluster = `cluster: demo
-environment: laboratory
-kubernetes:
-  version: %s
-etcd:
-  version: %s
-`
 
 // cluster is what is booted.
 type cluster struct {
@@ -83,20 +69,17 @@ func readCluster(ctx context.Context, f flags, set binaries.Set) (*cluster, erro
 		return c, nil
 	}
 	c.assets = filepath.Join(f.dir, "assets")
-	if err := os.MkdirAll(c.assets, 0o755); err != nil {
-		return nil, err
+	var own []byte
+	if f.config != "" {
+		own = c.userData
 	}
-	if f.config == "" {
-		text := fmt.Sprintf(demoCluster, binaries.Default.Kubernetes, binaries.Default.Etcd)
-		if err := os.WriteFile(filepath.Join(c.assets, "cluster.yaml"), []byte(text), 0o644); err != nil {
-			return nil, err
+	var roles []string
+	for _, g := range c.groups() {
+		if g.desired > 0 {
+			roles = append(roles, g.role)
 		}
 	}
-	objects, err := c.objects(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return c, assets.Make(c.assets, objects, set)
+	return c, demo.Assets(ctx, c.assets, f.dir, set, roles, own)
 }
 
 // imageConfig is what the AMI knows besides where the region is.
@@ -105,66 +88,6 @@ func (c *cluster) imageConfig() map[string]any {
 		return nil
 	}
 	return map[string]any{"store": c.store}
-}
-
-// objects asks the agent's binary what the roles need, by making their plans as on a laptop.
-func (c *cluster) objects(ctx context.Context) ([]string, error) {
-	example := agent.Example()
-	example.Machine.Arch = runtime.GOARCH
-	facts, err := json.Marshal(example)
-	if err != nil {
-		return nil, err
-	}
-	factsFile, configFile := filepath.Join(c.dir, "facts.json"), filepath.Join(c.dir, "user-data")
-	if err := os.WriteFile(factsFile, facts, 0o644); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(configFile, c.userData, 0o644); err != nil {
-		return nil, err
-	}
-	args := []string{"plan", "--facts", factsFile}
-	for _, file := range []string{filepath.Join(c.assets, "cluster.yaml"), configFile, c.unitsFile()} {
-		if _, err := os.Stat(file); err == nil {
-			args = append(args, "--config", file)
-		}
-	}
-	objects := slices.Clone(optional)
-	for _, g := range c.groups() {
-		if g.desired == 0 {
-			continue
-		}
-		var stderr bytes.Buffer
-		cmd := exec.CommandContext(ctx, c.set.Rekindle, append(args, "--role", g.role)...)
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		if err != nil {
-			return nil, fmt.Errorf("rekindle plan, role %s: %w\n%s", g.role, err, &stderr)
-		}
-		p, err := plan.Read(bytes.NewReader(out))
-		if err != nil {
-			return nil, fmt.Errorf("rekindle plan, role %s: %w", g.role, err)
-		}
-		for _, a := range p.Assets {
-			objects = append(objects, a.Object)
-		}
-	}
-	return objects, nil
-}
-
-// optional are what roles use when it is published, and do without when it is not.
-var optional = []string{
-	"cri-tools/linux/" + runtime.GOARCH + "/crictl.tar.gz",
-	"ecr-credential-provider/linux/" + runtime.GOARCH + "/ecr-credential-provider",
-	"images/linux/" + runtime.GOARCH + "/pause.tar",
-}
-
-// unitsFile holds what the image's layer will say of etcd, for the plan on the laptop.
-func (c *cluster) unitsFile() string {
-	path := filepath.Join(c.dir, "lab.yaml")
-	if err := os.WriteFile(path, []byte("etcd:\n  runAs: unit\n  plaintext: true\n"), 0o644); err != nil {
-		return ""
-	}
-	return path
 }
 
 // publish makes the store and fills it.

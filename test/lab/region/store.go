@@ -86,3 +86,26 @@ func (r *Region) ReadStore(ctx context.Context, store, path string) ([]byte, err
 	defer out.Body.Close()
 	return io.ReadAll(out.Body)
 }
+
+// EmptyStore deletes what lies below a path of a store, such as the records of an etcd cluster that a test is done with.
+func (r *Region) EmptyStore(ctx context.Context, store, path string) error {
+	bucket, prefix, err := splitStore(store)
+	if err != nil {
+		return err
+	}
+	prefix += path
+	client := r.S3.Client()
+	pages := awss3.NewListObjectsV2Paginator(client, &awss3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("%s/%s: %w", strings.TrimSuffix(store, "/"), path, err)
+		}
+		for _, o := range page.Contents {
+			if _, err := client.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &bucket, Key: o.Key}); err != nil {
+				return fmt.Errorf("%s/%s: %w", strings.TrimSuffix(store, "/"), path, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"rekindle/agent/status"
+	"rekindle/test/cloud"
+	"rekindle/test/lab/binaries"
+	"rekindle/test/lab/node"
+	"rekindle/test/lab/region"
+)
+
+const cacheDir = "var/lib/rekindle/cache"
+
+// bench is the laboratory of the measurement.
+type bench struct {
+	dir     string
+	set     binaries.Set
+	region  *region.Region
+	cache   string // of the role at hand; empty: not warm yet
+	verbose bool
+}
+
+// sample is one boot.
+type sample struct {
+	toUnits  time.Duration
+	rss      int64 // bytes
+	requests map[string]int
+}
+
+// bake puts the cache into the image of the next instance. Hard links: nobody writes to an object in a cache.
+func (b *bench) bake(root string) error {
+	if b.cache == "" {
+		return nil
+	}
+	return filepath.WalkDir(b.cache, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(b.cache, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(root, cacheDir, name)
+		if d.IsDir() {
+			return os.MkdirAll(to, 0o700)
+		}
+		return os.Link(path, to)
+	})
+}
+
+// measure boots one instance to fill the cache, and then the runs.
+func (b *bench) measure(ctx context.Context, role string, runs int) ([]sample, error) {
+	b.cache = ""
+	first, err := b.boot(ctx, role, func(n *node.Node) error {
+		b.cache = filepath.Join(b.dir, "cache-"+role)
+		return os.CopyFS(b.cache, os.DirFS(n.Path(cacheDir)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.tell(role, "cold", first)
+	var samples []sample
+	for i := range runs {
+		s, err := b.boot(ctx, role, func(*node.Node) error { return nil })
+		if err != nil {
+			return nil, fmt.Errorf("run %d: %w", i+1, err)
+		}
+		b.tell(role, fmt.Sprintf("run %d", i+1), s)
+		samples = append(samples, s)
+	}
+	return samples, nil
+}
+
+func (b *bench) tell(role, name string, s sample) {
+	if b.verbose {
+		fmt.Fprintf(os.Stderr, "%-8s %-8s %v, %d MiB, %v\n", role, name, s.toUnits.Round(time.Millisecond), s.rss>>20, s.requests)
+	}
+}
+
+// boot launches an instance, waits until it is ready, looks at it, and terminates it. The records of its cluster go:
+// the next master creates one, instead of waiting for this one's data.
+func (b *bench) boot(ctx context.Context, role string, look func(*node.Node) error) (s sample, err error) {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	profile := region.NodeProfile
+	if role == "master" {
+		profile = region.MasterProfile
+	}
+	i, err := b.region.Cloud.Launch(cloud.InstanceSpec{
+		Type: "m5.large", Role: profile, UserData: []byte("store: " + store + "\n"),
+		Tags: map[string]string{"rekindle:role": role}, Metadata: cloud.MetadataOptions{Tags: true},
+	})
+	if err != nil {
+		return s, err
+	}
+	defer func() {
+		b.region.Cloud.Terminate(i.ID)
+		b.region.Cloud.Settle()
+		err = errors.Join(err, b.region.EmptyStore(context.WithoutCancel(ctx), store, "etcd/"))
+	}()
+	b.region.Cloud.Settle()
+	n := b.region.Node(i.ID)
+	if n == nil {
+		return s, errors.Join(fmt.Errorf("instance %s did not start", i.ID), b.region.Err())
+	}
+	if _, err := n.Ready(ctx); err != nil {
+		log, _ := os.ReadFile(n.Log) //nolint:errcheck // the error says enough without it
+		return s, fmt.Errorf("%w\n%s", err, log)
+	}
+	if s.rss, err = peak(n.PID()); err != nil {
+		return s, err
+	}
+	if s.toUnits, err = toUnits(n); err != nil {
+		return s, err
+	}
+	if err := n.Stop(ctx); err != nil { // what it still had to send is sent now
+		return s, err
+	}
+	s.requests = b.region.Requests(i.ID)
+	return s, look(n)
+}
+
+// toUnits is from just before the agent's exec to the end of the last step that started a unit.
+func toUnits(n *node.Node) (time.Duration, error) {
+	timeline, err := n.Timeline()
+	if err != nil {
+		return 0, err
+	}
+	var last time.Time
+	var walk func(*status.Span)
+	walk = func(s *status.Span) {
+		if strings.HasPrefix(s.Name, "unit") && s.End.After(last) {
+			last = s.End
+		}
+		for _, step := range s.Steps {
+			walk(step)
+		}
+	}
+	walk(timeline.Root)
+	if last.IsZero() {
+		return 0, fmt.Errorf("node %s: its timeline has no step that started units", n.ID)
+	}
+	return last.Sub(n.Started()), nil
+}
+
+// peak is the most memory that a process had resident.
+func peak(pid int) (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		var kib int64
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
+			return kib << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("process %d: no VmHWM", pid)
+}
