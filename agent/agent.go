@@ -1,0 +1,266 @@
+// Package agent is the whole story on one page: Boot brings the node to what its plan says, Run does so and stays.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"rekindle/agent/apply"
+	"rekindle/agent/host"
+	"rekindle/agent/log"
+	"rekindle/agent/plan"
+	"rekindle/agent/status"
+)
+
+// Paths on the node that the agent owns.
+const (
+	ConfigDir    = "/etc/rekindle"               // *.yaml: the image's layer of the configuration
+	UpPath       = "/var/lib/rekindle/up.yaml"   // what `rekindle up` handed over
+	CacheDir     = "/var/lib/rekindle/cache"     // verified objects
+	TimelinePath = "/var/lib/rekindle/boot.json" // the timeline of the last boot
+	StatusPath   = "/run/rekindle/status.json"
+)
+
+// Options are what the command line gives.
+type Options struct {
+	Root    string // "/" or a directory that plays a node
+	Version string
+	Units   apply.Units // who runs the units; the agent does not close it
+	Logger  *slog.Logger
+	Console io.Writer       // gets the one line at the end of a boot; nil: nobody
+	Again   <-chan struct{} // each value asks for a resync now (SIGHUP)
+	Once    bool            // end after the first attempt to boot
+}
+
+// Agent is one run of the agent on one node.
+type Agent struct {
+	Options
+	host  *host.Host
+	board *status.Board // nil where a verb only looks
+	said  string        // what the console was told last
+
+	background sync.WaitGroup
+}
+
+// Run boots, as often as it takes, and then keeps the node as its plan says until ctx ends.
+func Run(ctx context.Context, options Options) (err error) {
+	a := newAgent(options)
+	path, err := a.host.Path(StatusPath)
+	if err != nil {
+		return err
+	}
+	a.board = status.NewBoard(path, a.Version, a.Logger)
+	defer func() { err = errors.Join(err, a.board.Close()) }()
+	defer a.background.Wait()
+	n, err := a.bootUntilReady(ctx)
+	if err != nil || a.Once {
+		return err
+	}
+	return a.stay(ctx, n)
+}
+
+func newAgent(options Options) *Agent {
+	return &Agent{Options: options, host: host.New(options.Root)}
+}
+
+// node is what one boot found out and did. Config and Role are read once, Facts move.
+type node struct {
+	*inputs
+	want   *plan.Plan
+	report apply.Report
+}
+
+// Boot brings the node to what its plan says: read, gather, make, apply. Again and again does no harm.
+func (a *Agent) boot(ctx context.Context) (*node, error) {
+	n, err := a.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return n, a.sync(ctx, n)
+}
+
+// look reads what was asked for and gathers what is there; it changes nothing but the cache.
+func (a *Agent) look(ctx context.Context) (*node, error) {
+	in, err := a.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &node{inputs: in}, nil
+}
+
+// plan says what the node must look like, by its present facts.
+func (a *Agent) plan(n *node) (*plan.Plan, error) {
+	want, err := plan.Make(plan.Input{Config: n.config, Role: n.role, Facts: n.facts, Manifest: n.digests()})
+	if err != nil {
+		return nil, err
+	}
+	a.warn(want.Warnings)
+	return want, nil
+}
+
+// sync makes a plan and applies it.
+func (a *Agent) sync(ctx context.Context, n *node) (err error) {
+	start := time.Now()
+	if n.want, err = a.plan(n); err != nil {
+		return err
+	}
+	n.report, err = n.engine.Apply(ctx, n.want)
+	if err == nil {
+		err = a.settle(ctx, n)
+	}
+	a.tellUnits(ctx, n.want)
+	a.board.Applied("", time.Since(start), changed(n.report)...)
+	return err
+}
+
+// settle confirms etcd members that were created just now, and applies once more: their configuration then says
+// "existing".
+func (a *Agent) settle(ctx context.Context, n *node) error {
+	created := false
+	for _, member := range n.want.Etcd {
+		ctx, cancel := context.WithTimeout(ctx, n.config.Timeouts.Etcd)
+		confirmed, err := n.keeper.Confirm(ctx, member)
+		cancel()
+		if err != nil {
+			return err
+		}
+		created = created || confirmed
+	}
+	if !created {
+		return nil
+	}
+	more, err := n.engine.Apply(ctx, n.want)
+	n.report.Changes = append(n.report.Changes, more.Changes...)
+	return err
+}
+
+// The pauses between two attempts to boot.
+const (
+	firstPause = 2 * time.Second
+	lastPause  = time.Minute
+)
+
+func (a *Agent) bootUntilReady(ctx context.Context) (*node, error) {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		n, err := a.attempt(ctx)
+		if err == nil || a.Once || ctx.Err() != nil {
+			return n, err
+		}
+		wait := pause/2 + rand.N(pause) // nodes that failed together do not come back together
+		a.Logger.Info("trying again", "pause", wait.Round(time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-a.Again:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// attempt is one boot with its timeline, its status, and its line on the console.
+func (a *Agent) attempt(ctx context.Context) (*node, error) {
+	timeline := status.NewTimeline("boot", a.board.Snapshot().Boot.Started)
+	ctx = status.WithWaits(status.WithTimeline(ctx, timeline), a.board)
+	a.board.Booting("")
+	a.notify("STATUS=booting")
+	n, err := a.boot(ctx)
+	timeline.Root.Done(err)
+	timeline.Identify(a.board.Snapshot().Identity)
+	a.save(timeline)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("the boot was interrupted: %w", err)
+	}
+	if err != nil {
+		a.failed(err)
+		return nil, err
+	}
+	a.ready(n, timeline)
+	return n, nil
+}
+
+func (a *Agent) ready(n *node, timeline *status.Timeline) {
+	a.board.Ready()
+	now := a.board.Snapshot()
+	a.tell(status.ConsoleReady(now, timeline), "ready")
+	a.Logger.Info("ready", log.MessageID(log.MessageReady), "role", n.want.Role, "instance", n.facts.Instance.ID,
+		"seconds", now.Boot.Seconds, "changes", len(n.report.Changes))
+	a.notify(daemon.SdNotifyReady + "\nSTATUS=ready: " + n.want.Role + " of " + n.want.Cluster)
+	a.background.Go(func() {
+		if err := n.record(timeline); err != nil {
+			a.Logger.Info("boot record", "error", err)
+		}
+	})
+}
+
+func (a *Agent) failed(err error) {
+	a.board.Fail(err)
+	now := a.board.Snapshot()
+	a.tell(status.ConsoleFailed(now, time.Since(now.Boot.Started)), string(now.Reason)+now.Message)
+	a.Logger.Error(now.Message, log.MessageID(log.MessageFailed), "reason", now.Reason, "hint", now.Hint)
+	a.notify("STATUS=failed: " + string(now.Reason))
+}
+
+// tell writes a line to the console, unless the last one was about the same: attempts that fail alike fill no console.
+func (a *Agent) tell(line, about string) {
+	if a.Console == nil || about == a.said {
+		return
+	}
+	a.said = about
+	if _, err := fmt.Fprintln(a.Console, line); err != nil {
+		a.Logger.Debug("console", "error", err)
+	}
+}
+
+// save keeps the timeline on the node.
+func (a *Agent) save(timeline *status.Timeline) {
+	path, err := a.host.Path(TimelinePath)
+	if err == nil {
+		err = timeline.Save(path)
+	}
+	if err != nil {
+		a.Logger.Warn("the timeline could not be kept", "path", TimelinePath, "error", err)
+	}
+}
+
+// stay gathers, makes and applies again on a timer and on demand. A failure degrades the node; it never ends the agent.
+func (a *Agent) stay(ctx context.Context, n *node) error {
+	a.background.Go(func() { a.watchdog(ctx) })
+	for {
+		resync := n.config.Timeouts.Resync
+		select {
+		case <-ctx.Done():
+			a.notify(daemon.SdNotifyStopping)
+			return nil
+		case <-a.Again:
+		case <-time.After(resync - resync/10 + rand.N(resync/5)): // a tenth either way: nodes do not move in step
+		}
+		a.repair(status.WithWaits(ctx, a.board), n)
+	}
+}
+
+func (a *Agent) repair(ctx context.Context, n *node) {
+	seen, err := n.again(ctx)
+	if err == nil {
+		n.facts = seen
+		err = a.sync(ctx, n)
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		a.board.Degrade(err)
+		a.Logger.Error("resync", "error", err)
+	default:
+		a.board.Ready()
+		for _, change := range n.report.Changes {
+			a.Logger.Warn("changed", "what", change.String(), "drift", change.Drift)
+		}
+	}
+}

@@ -1,0 +1,338 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"rekindle/agent/apply"
+	"rekindle/agent/assets"
+	"rekindle/agent/aws"
+	"rekindle/agent/config"
+	"rekindle/agent/etcd"
+	"rekindle/agent/facts"
+	"rekindle/agent/secrets"
+	"rekindle/agent/status"
+	"rekindle/agent/store"
+	"rekindle/roles"
+)
+
+// inputs are what a plan is made from, and the means to apply it. All but the facts are read once per boot.
+type inputs struct {
+	config  config.Config
+	facts   facts.Facts
+	role    roles.Role
+	clients *aws.Clients
+	objects *assets.Store
+	records store.Records
+	engine  *apply.Engine
+	keeper  *etcd.Keeper
+	*observer
+}
+
+// read finds everything out that a boot depends on, in the order in which one thing leads to the next: the image's
+// configuration says where IMDS is, IMDS says where the node is and what its user-data is, that names the store, and
+// the store has the rest.
+func (a *Agent) read(ctx context.Context) (*inputs, error) {
+	in := new(inputs)
+	o, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if in.clients, err = a.locate(ctx, o); err != nil {
+		return nil, err
+	}
+	if in.objects, in.records, err = a.openStore(ctx, in.clients, o.asked); err != nil {
+		return nil, err
+	}
+	shared, err := a.storeLayer(ctx, in.objects)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := a.resolve(slices.Concat(o.image, shared, o.own)...)
+	if err != nil {
+		return nil, err
+	}
+	in.observer = a.observer(o.meta, in.clients, asked)
+	if in.facts, err = in.first(ctx, o.metadata); err != nil {
+		return nil, err
+	}
+	if in.config, err = settled(*asked, in.facts); err != nil {
+		return nil, err
+	}
+	a.identify(in)
+	if in.role, err = a.role(ctx, in.objects, in.config.Role); err != nil {
+		return nil, err
+	}
+	a.equip(in)
+	return in, nil
+}
+
+// opening is what can be known before the store is.
+type opening struct {
+	asked      *config.Config
+	image, own []config.Layer // the two ends of the configuration: the store's cluster.yaml goes between them
+	meta       *aws.IMDS
+	metadata   *facts.Metadata
+}
+
+func (a *Agent) open(ctx context.Context) (o opening, err error) {
+	if o.image, err = a.imageLayers(); err != nil {
+		return o, err
+	}
+	if o.asked, err = a.resolve(o.image...); err != nil {
+		return o, err
+	}
+	o.meta = aws.NewIMDS(aws.IMDSOptions{Endpoint: o.asked.AWS.Endpoints["imds"], Timeout: o.asked.Timeouts.Metadata, Logger: a.Logger})
+	o.metadata = facts.NewMetadata(o.meta)
+	if o.own, err = a.userData(ctx, o.metadata, o.asked.Timeouts.Role); err != nil {
+		return o, err
+	}
+	o.asked, err = a.resolve(slices.Concat(o.image, o.own)...)
+	return o, err
+}
+
+// imageLayers are /etc/rekindle/*.yaml, in the order of their names.
+func (a *Agent) imageLayers() ([]config.Layer, error) {
+	dir, err := a.host.Path(ConfigDir)
+	if err != nil {
+		return nil, err
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var layers []config.Layer
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, status.Fail(status.ReasonConfigInvalid, "make the file readable for root", err)
+		}
+		layers = append(layers, config.Layer{Name: path.Join(ConfigDir, filepath.Base(name)), Data: data})
+	}
+	return layers, nil
+}
+
+// userData is what the instance was launched with, and what `rekindle up` gave over it. A script may run after this
+// agent started: then what it will hand over is waited for.
+func (a *Agent) userData(ctx context.Context, metadata *facts.Metadata, timeout time.Duration) (layers []config.Layer, err error) {
+	ctx, span := status.Step(ctx, "imds: user-data")
+	defer func() { span.Done(err) }()
+	data, err := metadata.UserData(ctx)
+	if err != nil {
+		return nil, err
+	}
+	layers, kind, problems := config.UserData(data)
+	if err := a.judge(problems); err != nil {
+		return nil, err
+	}
+	given, err := a.handedOver(ctx, kind == config.KindScript, timeout)
+	return append(layers, given...), err
+}
+
+func (a *Agent) handedOver(ctx context.Context, expected bool, timeout time.Duration) ([]config.Layer, error) {
+	name, err := a.host.Path(UpPath)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	done := func() {}
+	defer func() { done() }()
+	for first := true; ; first = false {
+		data, err := os.ReadFile(name)
+		if err == nil {
+			layers, _, problems := config.UserData(data)
+			for i := range layers {
+				layers[i].Name = "rekindle up"
+			}
+			return layers, a.judge(problems)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if !expected {
+			return nil, nil
+		}
+		if first {
+			done = status.Waiting(ctx, "user-data: rekindle up", "the script in user-data to hand a configuration over")
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, status.Fail(status.ReasonConfigInvalid,
+				"call `rekindle up` in the script, or read its output: /var/log/cloud-init-output.log",
+				fmt.Errorf("user-data is a script, and it has not called `rekindle up` within %s", timeout))
+		}
+	}
+}
+
+// resolve lays layers over the defaults.
+func (a *Agent) resolve(layers ...config.Layer) (*config.Config, error) {
+	result := config.Resolve(layers...)
+	if err := a.judge(result.Problems); err != nil {
+		return nil, err
+	}
+	sources := []status.Source{{Layer: "defaults", From: "rekindle " + a.Version}}
+	for _, name := range result.Sources {
+		sources = append(sources, status.Source{Layer: layerKind(name), From: name})
+	}
+	a.board.SetSources(sources...)
+	return result.Config, nil
+}
+
+func layerKind(name string) string {
+	switch {
+	case strings.HasPrefix(name, ConfigDir+"/"):
+		return "ami"
+	case strings.HasSuffix(name, "/"+clusterFile):
+		return "store"
+	default:
+		return "user-data"
+	}
+}
+
+// judge shows warnings and returns the errors among problems as one.
+func (a *Agent) judge(problems config.Problems) error {
+	for _, warning := range problems.Warnings() {
+		a.board.Warn(status.ReasonConfigWarning, warning.Remedy, warning.String())
+	}
+	if err := problems.Err(); err != nil {
+		return status.Fail(status.ReasonConfigInvalid, "run `rekindle check` on it, correct it, and launch again", err)
+	}
+	return nil
+}
+
+// locate finds out where the node is, and makes the clients for there.
+func (a *Agent) locate(ctx context.Context, o opening) (_ *aws.Clients, err error) {
+	ctx, span := status.Step(ctx, "imds: identity")
+	defer func() { span.Done(err) }()
+	self, err := o.metadata.Instance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asked := o.asked
+	region := self.Region
+	if asked.AWS.Region != "" {
+		region = asked.AWS.Region
+	}
+	return aws.New(ctx, aws.Options{Region: region, Partition: self.Partition, DNSSuffix: self.DNSSuffix,
+		Endpoints: asked.AWS.Endpoints, PathStyle: asked.AWS.PathStyle, IMDS: o.meta, Logger: a.Logger,
+		UserAgent: "rekindle/" + a.Version})
+}
+
+// openStore opens the store and its mirrors.
+func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *config.Config) (_ *assets.Store, _ store.Records, err error) {
+	ctx, span := status.Step(ctx, "store")
+	defer func() { span.Done(err) }()
+	if asked.Store == "" {
+		return nil, nil, status.Fail(status.ReasonConfigInvalid, "set `store: s3://BUCKET/PREFIX` in user-data or "+ConfigDir,
+			errors.New("no layer of the configuration names the store"))
+	}
+	var sources []assets.Source
+	newS3 := func(string) *s3.Client { return clients.S3("") }
+	for _, place := range append(slices.Clone(asked.Mirrors), asked.Store) {
+		source, err := assets.ParseSource(place, newS3, &http.Client{})
+		if err != nil {
+			return nil, nil, status.Fail(status.ReasonConfigInvalid, "correct `store` or `mirrors`", err)
+		}
+		sources = append(sources, source)
+	}
+	cache, err := a.host.Path(CacheDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, asked.Timeouts.Assets)
+	defer cancel()
+	objects, err := assets.Open(ctx, assets.Options{Sources: sources, CacheDir: cache, PublicKey: asked.Assets.PublicKey,
+		Unverified: asked.Assets.Unverified, Parallel: asked.Assets.Parallel, ReadTimeout: asked.Assets.ReadTimeout,
+		Logger: a.Logger})
+	if err != nil {
+		return nil, nil, err
+	}
+	a.tellAssets(objects)
+	records, err := openRecords(asked.Store, clients)
+	return objects, records, err
+}
+
+// openRecords makes the records of a store: only S3 and directories can keep any.
+func openRecords(place string, clients *aws.Clients) (store.Records, error) {
+	if dir, ok := strings.CutPrefix(place, "dir://"); ok {
+		return store.NewDir(dir), nil
+	}
+	rest, ok := strings.CutPrefix(place, "s3://")
+	if !ok {
+		return nil, status.Fail(status.ReasonConfigInvalid, "use s3:// or dir:// for `store`; https:// can be a mirror",
+			fmt.Errorf("store %s cannot keep the cluster's records", place))
+	}
+	bucket, prefix, _ := strings.Cut(rest, "/")
+	return store.NewS3(clients.S3(""), bucket, prefix), nil
+}
+
+// clusterFile is the cluster-wide configuration, an object of the store like any other.
+const clusterFile = "cluster.yaml"
+
+func (a *Agent) storeLayer(ctx context.Context, objects *assets.Store) ([]config.Layer, error) {
+	data, err := objects.Read(ctx, clusterFile)
+	if errors.Is(err, assets.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []config.Layer{{Name: objects.State().Source + "/" + clusterFile, Data: data}}, nil
+}
+
+// settled is the configuration with what tags say about cluster and role, complete or refused.
+func settled(asked config.Config, seen facts.Facts) (config.Config, error) {
+	if seen.Tags.Role != "" {
+		asked.Role = seen.Tags.Role
+	}
+	switch tagged := seen.Tags.Cluster; {
+	case asked.Cluster == "":
+		asked.Cluster = tagged
+	case tagged != "" && tagged != asked.Cluster:
+		return asked, status.Fail(status.ReasonConfigInvalid, "correct the tag, or `cluster` in the configuration",
+			fmt.Errorf("the tags say that this is a node of cluster %s, the configuration says %s", tagged, asked.Cluster))
+	}
+	if err := asked.Complete().Err(); err != nil {
+		return asked, status.Fail(status.ReasonConfigInvalid, "", err)
+	}
+	return asked, nil
+}
+
+// role loads the role with the store's overlay over it.
+func (a *Agent) role(ctx context.Context, objects *assets.Store, name string) (role roles.Role, err error) {
+	ctx, span := status.Step(ctx, "role")
+	defer func() { span.Done(err) }()
+	if err := objects.Prefetch(ctx, "roles"); err != nil {
+		return role, err
+	}
+	if role, err = roles.Load(roles.Builtin(), objects.FS("roles"), name); err != nil {
+		return role, status.Fail(status.ReasonPlanInvalid, "", err)
+	}
+	return role, nil
+}
+
+// equip gives a boot the means to apply its plan.
+func (a *Agent) equip(in *inputs) {
+	in.keeper = &etcd.Keeper{Records: in.records, Host: durable{a.host}, Instance: in.facts.Instance.ID, Logger: a.Logger}
+	in.engine = &apply.Engine{
+		Host: a.host, Units: a.Units, Assets: &objects{store: in.objects}, Etcd: in.keeper,
+		Secrets: &secrets.Reader{Records: in.records, S3: func() *s3.Client { return in.clients.S3("") },
+			SSM: in.clients.SSM, Path: a.host.Path},
+		Unpack: unpack, Timeouts: in.config.Timeouts, Logger: a.Logger,
+	}
+}
