@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"path"
+	"slices"
 	"strings"
 
 	"rekindle/roles"
@@ -43,6 +44,7 @@ func (m *maker) assets() {
 			}
 		}
 	}
+	slices.Sort(m.data.Images)
 	if len(m.missing) > 0 {
 		m.fail(problem("manifest", "the role needs what is not published: %s; add it to the directory that you publish and run "+
 			"`rekindle publish DIR STORE`", strings.Join(m.missing, ", ")))

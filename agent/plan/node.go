@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+	kubeletapis "k8s.io/kubelet/pkg/apis"
 
 	"rekindle/agent/config"
 	"rekindle/agent/facts"
@@ -135,27 +136,17 @@ func checkLabel(key, value string) (errs []error) {
 		errs = append(errs, problem(where, "value %q: %s", value, text))
 	}
 	prefix, _, found := strings.Cut(key, "/")
-	if !found || !under(prefix, "kubernetes.io") && !under(prefix, "k8s.io") {
-		return errs
-	}
 	switch {
-	case under(prefix, "kubelet.kubernetes.io"), under(prefix, "node.kubernetes.io"), slices.Contains(ownLabels, key):
-		return errs
+	case !found || !under(prefix, "kubernetes.io") && !under(prefix, "k8s.io"), kubeletapis.IsKubeletLabel(key):
 	case under(prefix, "node-role.kubernetes.io"):
-		return append(errs, problem(where, "a kubelet may not give itself a node role: label it with kubectl, "+
+		errs = append(errs, problem(where, "a kubelet may not give itself a node role: label the node with kubectl, "+
 			"or use a label outside kubernetes.io"))
 	default:
-		return append(errs, problem(where, "the kubelet refuses to start with it: of kubernetes.io and k8s.io it may only set "+
-			"kubelet.kubernetes.io/, node.kubernetes.io/ and %s", strings.Join(ownLabels, ", ")))
+		errs = append(errs, problem(where, "the kubelet refuses to start with it: of kubernetes.io and k8s.io it may only set "+
+			"%s and what lies under %s", strings.Join(kubeletapis.KubeletLabels(), ", "),
+			strings.Join(kubeletapis.KubeletLabelNamespaces(), ", ")))
 	}
-}
-
-// ownLabels are those that a kubelet may set besides its own two prefixes (kubelet_node_labels.go in Kubernetes).
-var ownLabels = []string{
-	"kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os",
-	"beta.kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/instance-type",
-	"topology.kubernetes.io/region", "topology.kubernetes.io/zone",
-	"failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
+	return errs
 }
 
 func under(prefix, domain string) bool {

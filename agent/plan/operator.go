@@ -199,7 +199,8 @@ func (m *maker) units() {
 	var first, last []Unit
 	for _, u := range m.config.Units {
 		unit := Unit{Name: u.Name, State: cmp.Or(u.State, Started)}
-		unit.Enable = unit.State != Stopped
+		// Systemd cannot enable a unit that does not say what wants it.
+		unit.Enable = unit.State != Stopped && (u.Content == "" || strings.Contains(u.Content, "\n[Install]"))
 		unit.Inputs = m.inputs([]string{path.Join(unitsDir, u.Name), path.Join(unitsDir, u.Name+".d", "*")})
 		if slices.Contains([]string{".mount", ".automount", ".swap", ".slice"}, path.Ext(u.Name)) {
 			first = append(first, unit)
