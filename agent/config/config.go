@@ -5,8 +5,9 @@
 //
 // A Config holds references to secrets (Ref), never secrets; secret_test.go enforces it.
 //
-// To accept a new field: add it to a struct here with its comment, to default.go or validate.go if it has a default or
-// limits, to docs/config.md (a test compares), and a case to testdata.
+// To accept a new field: add it to a struct here with its comment, its default to default.go, its limits to the file
+// that validates its section (network.go, node.go, etcd.go, ...; validate.go calls them), its row to docs/config.md (a
+// test compares), and a case to testdata.
 package config
 
 import "time"
@@ -77,11 +78,11 @@ type AWS struct {
 
 // Kubernetes is what all nodes of the cluster share.
 type Kubernetes struct {
-	// Version is the Kubernetes version, "1.37.2"; minors 1.34 to 1.37 are known.
+	// Version is the Kubernetes version, "1.37.2"; minors 1.34 to 1.37 are known (oldestMinor, newestMinor).
 	Version string `yaml:"version,omitempty"`
 	// APIEndpoint is the API server's URL as nodes use it. Default: https://api.internal.<cluster>:6443.
 	APIEndpoint string `yaml:"apiEndpoint,omitempty"`
-	// ServiceCIDRs and PodCIDRs: one network, or one of each IP family.
+	// ServiceCIDRs and PodCIDRs: one network, or one of each IP family. Load fills in those of node.ipFamily.
 	ServiceCIDRs []string `yaml:"serviceCIDRs,omitempty"`
 	PodCIDRs     []string `yaml:"podCIDRs,omitempty"`
 	// ClusterDNS defaults to the tenth address of each service network.
@@ -137,7 +138,7 @@ type Kubelet struct {
 
 // Containerd changes containerd.
 type Containerd struct {
-	// SandboxImage is pinned in containerd and never garbage-collected.
+	// SandboxImage is pinned in containerd and never garbage-collected. Load makes it from kubernetes.imageRepository.
 	SandboxImage string `yaml:"sandboxImage,omitempty"`
 	// Registries are written as certs.d/<host>/hosts.toml.
 	Registries []Registry `yaml:"registries,omitempty"`
@@ -175,7 +176,7 @@ type Etcd struct {
 	// Plaintext serves etcd without TLS, only for laboratories on loopback.
 	Plaintext bool               `yaml:"plaintext,omitempty"`
 	ExtraArgs map[string]*string `yaml:"extraArgs,omitempty"`
-	// QuotaBytes is --quota-backend-bytes.
+	// QuotaBytes is --quota-backend-bytes (64 MiB to 64 GiB; default 8 GiB).
 	QuotaBytes int64 `yaml:"quotaBytes,omitempty"`
 }
 

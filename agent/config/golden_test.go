@@ -52,7 +52,7 @@ func checkBad(t *testing.T, file string) {
 			t.Errorf("without message or remedy: %+v", p)
 		}
 	}
-	golden(t, file+".problems", print(t, problems))
+	golden(t, file+".problems", printed(t, problems))
 }
 
 func checkGood(t *testing.T, file string) {
@@ -60,7 +60,7 @@ func checkGood(t *testing.T, file string) {
 	layers, kind, _ := UserData(data)
 	c, problems := Check(filepath.Base(file), data)
 	if c == nil {
-		t.Fatalf("refused:\n%s", print(t, problems))
+		t.Fatalf("refused:\n%s", printed(t, problems))
 	}
 	text, err := Marshal(c)
 	if err != nil {
@@ -71,12 +71,12 @@ func checkGood(t *testing.T, file string) {
 	for _, l := range layers {
 		b.WriteString("layer: " + l.Name + "\n")
 	}
-	b.WriteString(print(t, problems) + "---\n" + string(text))
+	b.WriteString(printed(t, problems) + "---\n" + string(text))
 	golden(t, file+".golden", b.String())
 
 	again, problems := Load(Layer{Name: "printed", Data: text})
 	if again == nil {
-		t.Fatalf("what Marshal printed is refused:\n%s", print(t, problems))
+		t.Fatalf("what Marshal printed is refused:\n%s", printed(t, problems))
 	}
 	if !reflect.DeepEqual(c, again) {
 		t.Errorf("what Marshal printed reads as something else:\n%s", cmp.Diff(c, again))
@@ -105,7 +105,7 @@ func read(t testing.TB, file string) []byte {
 	return data
 }
 
-func print(t *testing.T, problems Problems) string {
+func printed(t *testing.T, problems Problems) string {
 	t.Helper()
 	var b bytes.Buffer
 	if err := problems.Print(&b, true); err != nil {

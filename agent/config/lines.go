@@ -5,8 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // assignment is one NAME=VALUE line.
@@ -63,20 +61,20 @@ func unquote(text string) (value, problem, remedy string) {
 	if text == "" {
 		return "", "", ""
 	}
-	switch quote := text[0]; quote {
+	switch mark := text[0]; mark {
 	case '\'', '"':
 		var b strings.Builder
 		for i := 1; i < len(text); i++ {
 			switch c := text[i]; {
-			case c == quote:
+			case c == mark:
 				if rest := strings.TrimSpace(text[i+1:]); rest != "" && rest[0] != '#' {
 					return "", "text after the closing quote", "put the whole value between quotes"
 				}
 				return b.String(), "", ""
-			case c == '\\' && quote == '"' && i+1 < len(text) && strings.IndexByte("\"\\$`", text[i+1]) >= 0:
+			case c == '\\' && mark == '"' && i+1 < len(text) && strings.IndexByte("\"\\$`", text[i+1]) >= 0:
 				i++
 				b.WriteByte(text[i])
-			case quote == '"' && (c == '`' || c == '$' && expands(text[i:])):
+			case mark == '"' && (c == '`' || c == '$' && expands(text[i:])):
 				return "", "the shell's expansion is not available here", "write the value itself, or put it between single quotes"
 			default:
 				b.WriteByte(c)
@@ -102,137 +100,4 @@ func unquote(text string) (value, problem, remedy string) {
 
 func expands(text string) bool {
 	return len(text) > 1 && (text[1] == '(' || text[1] == '{' || text[1] == '_' || text[1] >= 'a' && text[1] <= 'z' || text[1] >= 'A' && text[1] <= 'Z')
-}
-
-// older are the names with a field of their own.
-var older = map[string]string{
-	"ENVIRONMENT":        "environment",
-	"CLUSTER":            "cluster",
-	"CLUSTER_NAME":       "cluster",
-	"ROLE":               "role",
-	"ZONE_ID":            "discovery.zoneID",
-	"KUBERNETES_VERSION": "kubernetes.version",
-	"REGION":             "aws.region",
-	"AWS_REGION":         "aws.region",
-	"API_ENDPOINT":       "kubernetes.apiEndpoint",
-	"ETCD_VERSION":       "etcd.version",
-	"STORE":              "store",
-	"STORE_URL":          "store",
-}
-
-var numbered = regexp.MustCompile(`^v?[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.-]+)?$`)
-
-// translate makes the YAML tree that says the same, each node at the place of its line.
-func (r *reader) translate(l Layer, all []assignment) *yaml.Node {
-	t := tree{root: &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: 1, Column: 1}}
-	by := map[string]assignment{}
-	for _, a := range all {
-		by[a.name] = a
-	}
-	for _, a := range all {
-		path, known := older[a.name]
-		switch {
-		case a.value == "" && known: // an empty variable of a template is an absent one
-		case known:
-			if !t.set(path, a, normal(path, a.value)) {
-				r.fail(l, a.line, a.column, a.name+": "+path+" is set by an earlier line", "keep one of them")
-			}
-		case a.name == "KUBERNETES_RELEASE":
-			// The name of a release's directory in older stores; where it is a version, it is the version.
-			t.set("env."+a.name, a, a.value)
-			switch {
-			case by["KUBERNETES_VERSION"].value != "":
-			case numbered.MatchString(a.value):
-				t.set("kubernetes.version", a, strings.TrimPrefix(a.value, "v"))
-			default:
-				r.warn(l, a, a.name+" is no version, so it is only exported to scripts", "set KUBERNETES_VERSION")
-			}
-		case isBucket(a.name) && a.value != "":
-			t.set("env."+a.name, a, a.value)
-			if by["STORE"].value == "" && by["STORE_URL"].value == "" {
-				t.set("store", a, storeOf(a.value, by))
-			}
-		case isPrefix(a.name):
-			t.set("env."+a.name, a, a.value)
-		default:
-			t.set("env."+a.name, a, a.value)
-			r.warn(l, a, a.name+" has no field of its own, so it is only exported to scripts and templates",
-				"remove it if nothing reads it, or see the KEY=VALUE table in docs/config.md")
-		}
-	}
-	return t.root
-}
-
-func (r *reader) warn(l Layer, a assignment, message, remedy string) {
-	r.problems = append(r.problems, newSource(l).at(a.line, a.column, Problem{Message: message, Remedy: remedy, Warning: true}))
-}
-
-func isBucket(name string) bool {
-	return name == "ASSETS_BUCKET" || name == "S3_BUCKET" || name == "BUCKET"
-}
-func isPrefix(name string) bool {
-	return name == "ASSETS_PREFIX" || name == "S3_PREFIX" || name == "PREFIX"
-}
-
-// storeOf joins a bucket, with or without its scheme, and the prefix that may stand beside it.
-func storeOf(bucket string, by map[string]assignment) string {
-	store := "s3://" + strings.Trim(strings.TrimPrefix(bucket, "s3://"), "/")
-	for _, name := range []string{"ASSETS_PREFIX", "S3_PREFIX", "PREFIX"} {
-		if prefix := strings.Trim(by[name].value, "/"); prefix != "" {
-			return store + "/" + prefix
-		}
-	}
-	return store
-}
-
-// normal is the value as the field wants it: versions without a v, an endpoint as a URL.
-func normal(path, value string) string {
-	switch path {
-	case "kubernetes.version", "etcd.version":
-		if numbered.MatchString(value) {
-			return strings.TrimPrefix(value, "v")
-		}
-	case "kubernetes.apiEndpoint":
-		if strings.Contains(value, "://") {
-			return value
-		}
-		if !strings.Contains(value, ":") {
-			value += ":6443"
-		}
-		return "https://" + value
-	case "discovery.zoneID":
-		return strings.TrimPrefix(value, "/hostedzone/")
-	}
-	return value
-}
-
-// tree builds a YAML tree by dotted path.
-type tree struct{ root *yaml.Node }
-
-// set puts a value at path; false when there is one already.
-func (t tree) set(path string, a assignment, value string) bool {
-	n := t.root
-	names := strings.Split(path, ".")
-	for i, name := range names {
-		var next *yaml.Node
-		for j := 0; j < len(n.Content); j += 2 {
-			if n.Content[j].Value == name {
-				next = n.Content[j+1]
-			}
-		}
-		last := i == len(names)-1
-		if last && next != nil {
-			return false
-		}
-		if next == nil {
-			key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name, Line: a.line, Column: a.column}
-			next = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: a.line, Column: a.column}
-			if last {
-				next = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Style: yaml.DoubleQuotedStyle, Line: a.line, Column: a.valueC}
-			}
-			n.Content = append(n.Content, key, next)
-		}
-		n = next
-	}
-	return true
 }
