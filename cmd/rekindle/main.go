@@ -99,6 +99,8 @@ func root(stdout, stderr io.Writer) *cobra.Command {
 		Short:         "the node agent of self-managed Kubernetes clusters on EC2",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          arguments(cobra.NoArgs), // cobra's own refusal of an unknown verb would exit with 1
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	command.SetOut(stdout)
 	command.SetErr(stderr)
