@@ -49,7 +49,11 @@ func Explain(err error) error {
 		return status.Fail(status.ReasonCredentials, "the credentials are not valid here: check that they belong to "+
 			"this partition and that the node's clock is right", err)
 	case slices.Contains(deniedCodes, c.code) || c.status == 403:
-		return status.Fail(c.denied(), "allow "+c.action()+" to the instance's role; `rekindle iam` prints the policy", err)
+		hint := "allow " + c.action() + " to the instance's role; `rekindle iam` prints the policy"
+		if c.operation == "DescribeTags" {
+			hint = "enable tags in instance metadata (--instance-metadata-tags enabled), or " + hint
+		}
+		return status.Fail(c.denied(), hint, err)
 	case c.code == "NoSuchBucket":
 		return status.Fail(status.ReasonStoreUnreached, "correct the bucket's name in `store` or `mirrors`", err)
 	case c.code == "PermanentRedirect", c.code == "AuthorizationHeaderMalformed", c.service == "s3" && c.status == 301:

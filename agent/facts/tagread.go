@@ -21,7 +21,7 @@ import (
 const (
 	tagTimeout    = 5 * time.Minute        // default of Options.RoleTimeout
 	tagMinPause   = 300 * time.Millisecond // between two looks at the tags
-	tagMaxPause   = 5 * time.Second
+	tagMaxPause   = 4 * time.Second
 	deniedTimeout = 30 * time.Second // a policy attached at launch may take a while to work; longer is a mistake
 )
 
@@ -35,7 +35,8 @@ type tagReader struct {
 	timeout               time.Duration
 	log                   *slog.Logger
 
-	denied time.Time // since when EC2 refuses
+	client ec2.DescribeTagsAPIClient // made when it is first needed
+	denied time.Time                 // since when EC2 refuses
 }
 
 // read waits until the tags that are needed are there: Auto Scaling and CloudFormation add tags after the launch.
@@ -105,11 +106,12 @@ func (r *tagReader) fromIMDS(ctx context.Context) (all map[string]string, enable
 func (r *tagReader) fromEC2(ctx context.Context) (all map[string]string, err error) {
 	ctx, step := status.Step(ctx, "ec2: tags")
 	defer func() { step.Done(err) }()
-	client, err := r.ec2(ctx)
-	if err != nil {
-		return nil, err
+	if r.client == nil {
+		if r.client, err = r.ec2(ctx); err != nil {
+			return nil, err
+		}
 	}
-	return describeTags(ctx, client, r.instance)
+	return describeTags(ctx, r.client, r.instance)
 }
 
 func (r *tagReader) enough(t Tags) bool {
