@@ -32,7 +32,7 @@ func checkUnitFile(name, text string, dropIn bool) (errs []error) {
 	find := func(section, option string) string { return lineAt(lineOf(text, section, option)) }
 	has := map[string]bool{}
 	for _, o := range options {
-		has[o.Name] = true
+		has[o.Section+"."+o.Name] = true
 		switch {
 		case strings.HasPrefix(o.Section, "X-"):
 		case o.Section != "Unit" && o.Section != "Install" && o.Section != own:
@@ -49,7 +49,7 @@ func checkUnitFile(name, text string, dropIn bool) (errs []error) {
 	if len(options) == 0 {
 		errs = append(errs, fmt.Errorf("has no setting: remove the file"))
 	}
-	if own == "Service" && !dropIn && !has["ExecStart"] && !has["ExecStop"] && !has["SuccessAction"] {
+	if own == "Service" && !dropIn && !has["Service.ExecStart"] && !has["Service.ExecStop"] && !has["Unit.SuccessAction"] {
 		errs = append(errs, fmt.Errorf("has no ExecStart: systemd refuses to load it"))
 	}
 	return errs

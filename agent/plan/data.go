@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"net/url"
@@ -149,7 +150,34 @@ func kubernetes(c *config.Config, node Node, controlPlane bool) (Kubernetes, []e
 	k.FeatureGates = strings.Join(gates, ",")
 	// With the VPC's own addresses for pods there is nothing to hand out.
 	k.NodeCIDRs = !c.Node.ENIPods && len(c.Kubernetes.PodCIDRs) > 0
+	if k.NodeCIDRs && !c.Kubernetes.ControllerManager.Disabled {
+		errs = append(errs, checkPodCIDRs(c)...)
+	}
 	return k, errs
+}
+
+// checkPodCIDRs wants room for whole nodes: the controller manager gives each a /24 (IPv6: /64), does not start with a
+// smaller network, and cannot count more than 2^16 of them.
+func checkPodCIDRs(c *config.Config) (errs []error) {
+	for i, text := range c.Kubernetes.PodCIDRs {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue // config.Load has said so
+		}
+		mask, flag := 24, "node-cidr-mask-size-ipv4"
+		if network.Addr().Is6() {
+			mask, flag = 64, "node-cidr-mask-size-ipv6"
+		}
+		extra := c.Kubernetes.ControllerManager.ExtraArgs
+		if extra[flag] != nil || extra["node-cidr-mask-size"] != nil {
+			continue
+		}
+		if bits := network.Bits(); bits > mask || mask-bits > 16 {
+			errs = append(errs, problem(fmt.Sprintf("kubernetes.podCIDRs[%d]", i), "%s cannot be cut into a /%d for each node: take one "+
+				"between /%d and /%d, or set controllerManager.extraArgs %s", network, mask, mask-16, mask, flag))
+		}
+	}
+	return errs
 }
 
 // The minors of Kubernetes that the built-in roles are written for.

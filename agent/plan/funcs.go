@@ -104,7 +104,7 @@ func mergeFlags(text string, extra map[string]*string) ([]string, error) {
 func words(list []string) string {
 	quoted := slices.Clone(list)
 	for i, w := range quoted {
-		if strings.ContainsAny(w, " \t\n\"'\\$`;&|<>()*?[]#~") {
+		if w == "" || strings.ContainsAny(w, " \t\n\"'\\$`;&|<>()*?[]#~") {
 			quoted[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`
 		}
 	}

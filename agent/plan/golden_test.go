@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"rekindle/agent/config"
 	"rekindle/roles"
 )
@@ -44,8 +42,9 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(string(want), got.String()); diff != "" {
-				t.Errorf("plan differs from %s (-want +got):\n%s", golden, diff)
+			if string(want) != got.String() {
+				lines := hunks(split(string(want)), split(got.String()), 3)
+				t.Errorf("plan differs from %s (-want +got):\n%s", golden, strings.Join(lines, "\n"))
 			}
 
 			again, err := Read(&got)

@@ -1,0 +1,321 @@
+package plan
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+
+	"rekindle/agent/config"
+	"rekindle/agent/status"
+)
+
+// TestMakeRefuses puts one mistake into a sound input and wants it named, with its place and what to do.
+func TestMakeRefuses(t *testing.T) {
+	arg := func(v string) *string { return &v }
+	for name, test := range map[string]struct {
+		role string // default master
+		edit func(*Input)
+		want []string
+	}{
+		"undefined name in a file": {
+			edit: func(in *Input) {
+				in.Config.Files = []config.File{{Path: "/etc/x", Template: true, Content: "a\nb {{ .Env.NOWHERE }}\n"}}
+			},
+			want: []string{"files[/etc/x]:2:", "NOWHERE is not defined", "AVAIL_ZONE, CLUSTER", "set env.NOWHERE"},
+		},
+		"unknown field of the data": {
+			edit: func(in *Input) {
+				in.Config.Files = []config.File{{Path: "/etc/x", Template: true, Content: "{{ .Nodes }}"}}
+			},
+			want: []string{"files[/etc/x]:1:", "Nodes"},
+		},
+		"template that does not parse": {
+			edit: func(in *Input) {
+				in.Config.Files = []config.File{{Path: "/etc/x", Template: true, Content: "\n{{ if }}"}}
+			},
+			want: []string{"files[/etc/x]:2: "},
+		},
+		"misspelt kubelet field": {
+			edit: func(in *Input) { in.Config.Kubelet.Config = map[string]any{"maxPodz": 3} },
+			want: []string{"/etc/kubernetes/kubelet.conf.d/50-operator.conf", "line 3", `unknown field "maxPodz"`},
+		},
+		"kubelet field in the wrong case": {
+			edit: func(in *Input) { in.Config.Kubelet.Config = map[string]any{"MaxPods": 3} },
+			want: []string{`unknown field "MaxPods"`},
+		},
+		"kubelet field of the wrong type": {
+			edit: func(in *Input) { in.Config.Kubelet.Config = map[string]any{"evictionHard": "100Mi"} },
+			want: []string{"50-operator.conf", "evictionHard"},
+		},
+		"kubelet field newer than the version": {
+			edit: func(in *Input) {
+				in.Config.Kubernetes.Version = "1.34.0"
+				in.Config.Kubelet.Config = map[string]any{"tlsCurvePreferences": []any{29}}
+			},
+			want: []string{"kubelet.config.tlsCurvePreferences", "from Kubernetes 1.36 on"},
+		},
+		"flag that the version has no more": {
+			edit: func(in *Input) {
+				in.Config.Kubelet.ExtraArgs = map[string]*string{"pod-infra-container-image": arg("pause")}
+			},
+			want: []string{"kubelet extraArgs.pod-infra-container-image", "containerd.sandboxImage"},
+		},
+		"version that is not known": {
+			edit: func(in *Input) { in.Config.Kubernetes.Version = "1.33.1" },
+			want: []string{"kubernetes.version", "between 1.34 and 1.37"},
+		},
+		"version that is none": {
+			edit: func(in *Input) { in.Config.Kubernetes.Version = "latest" },
+			want: []string{"kubernetes.version", `"latest" is no version`},
+		},
+		"patch of a file that is not there": {
+			edit: func(in *Input) {
+				in.Config.Patches = []config.Patch{{Path: "/etc/kubernetes/manifests/kube-api.yaml", Patch: map[string]any{}}}
+			},
+			want: []string{"writes no such file", "/etc/kubernetes/manifests/kube-apiserver.yaml"},
+		},
+		"patch that does not apply": {
+			edit: func(in *Input) {
+				in.Config.Patches = []config.Patch{{Path: apiServerManifest, Patch: []any{
+					map[string]any{"op": "replace", "path": "/spec/nowhere/0", "value": 1},
+				}}}
+			},
+			want: []string{"patches: " + apiServerManifest, "nowhere", "rekindle plan"},
+		},
+		"patch that makes an unsound pod": {
+			edit: func(in *Input) {
+				in.Config.Patches = []config.Patch{{Path: apiServerManifest, Patch: map[string]any{"spec": map[string]any{"hostNet": true}}}}
+			},
+			want: []string{apiServerManifest, `unknown field "spec.hostNet"`, "line "},
+		},
+		"patch that is neither": {
+			edit: func(in *Input) { in.Config.Patches = []config.Patch{{Path: apiServerManifest, Patch: "x"}} },
+			want: []string{"a string is no patch"},
+		},
+		"static pod of a name that is taken": {
+			edit: func(in *Input) { in.Config.StaticPods = map[string]map[string]any{"kube-apiserver": {}} },
+			want: []string{"staticPods.kube-apiserver", "patch it, or choose another name"},
+		},
+		"static pod that needs the API": {
+			edit: func(in *Input) {
+				in.Config.StaticPods = map[string]map[string]any{"x": {
+					"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "x"},
+					"spec": map[string]any{
+						"containers": []any{map[string]any{"name": "x", "image": "x"}},
+						"volumes":    []any{map[string]any{"name": "s", "secret": map[string]any{"secretName": "s"}}},
+					},
+				}}
+			},
+			want: []string{"/etc/kubernetes/manifests/x.yaml", "volume s", "use a hostPath"},
+		},
+		"static pod where there is no kubelet": {
+			role: "etcd",
+			edit: func(in *Input) { in.Config.StaticPods = map[string]map[string]any{"x": {}} },
+			want: []string{"role etcd has no kubelet"},
+		},
+		"relative path": {
+			edit: func(in *Input) { in.Config.Files = []config.File{{Path: "etc/x", Content: "x"}} },
+			want: []string{"relative"},
+		},
+		"path that climbs": {
+			edit: func(in *Input) { in.Config.Files = []config.File{{Path: "/etc/../etc/x", Content: "x"}} },
+			want: []string{`write "/etc/x"`},
+		},
+		"path of the kernel": {
+			edit: func(in *Input) {
+				in.Config.Files = []config.File{{Path: "/proc/sys/net/ipv4/ip_forward", Content: "1"}}
+			},
+			want: []string{"use sysctls"},
+		},
+		"the hosts file": {
+			edit: func(in *Input) { in.Config.Files = []config.File{{Path: "/etc/hosts", Content: "x"}} },
+			want: []string{"kept by the agent"},
+		},
+		"file in the way of a directory": {
+			edit: func(in *Input) { in.Config.Files = []config.File{{Path: "/etc/kubernetes/manifests", Content: "x"}} },
+			want: []string{"is there twice", "lies under /etc/kubernetes/manifests, which is a file"},
+		},
+		"file given twice": {
+			edit: func(in *Input) {
+				in.Config.Files = []config.File{{Path: "/etc/x", Content: "a"}, {Path: "/etc/x", Content: "b"}}
+			},
+			want: []string{"files: /etc/x", "given twice"},
+		},
+		"bad mode": {
+			edit: func(in *Input) { in.Config.Files = []config.File{{Path: "/etc/x", Mode: "0999", Content: "x"}} },
+			want: []string{"not octal"},
+		},
+		"bad TOML": {
+			edit: func(in *Input) { in.Config.Containerd.Config = "a = 1\nb = = 2\n" },
+			want: []string{"containerd.config", "line 2:"},
+		},
+		"unit with a misspelt section": {
+			edit: func(in *Input) {
+				in.Config.Units = []config.Unit{{Name: "x.service", Content: "[Unit]\nDescription=x\n[Srevice]\nExecStart=/bin/true\n"}}
+			},
+			want: []string{"/etc/systemd/system/x.service", "line 3", "[Srevice]", "ExecStart"},
+		},
+		"unit with a relative command": {
+			edit: func(in *Input) {
+				in.Config.Units = []config.Unit{{Name: "x.service", Content: "[Service]\nExecStart=true\n"}}
+			},
+			want: []string{"line 2", "no absolute path"},
+		},
+		"unit that is none": {
+			edit: func(in *Input) { in.Config.Units = []config.Unit{{Name: "x.sevrice"}} },
+			want: []string{"unit x.sevrice", "no kind of unit"},
+		},
+		"sysctl without a value": {
+			edit: func(in *Input) { in.Config.Sysctls = map[string]string{"vm.swappiness": " "} },
+			want: []string{"/etc/sysctl.d/90-rekindle.conf", "write name = value"},
+		},
+		"label that the kubelet may not set": {
+			edit: func(in *Input) { in.Config.Node.Labels = map[string]string{"node-role.kubernetes.io/master": ""} },
+			want: []string{"node.labels.node-role.kubernetes.io/master", "label the node with kubectl"},
+		},
+		"label that keeps the kubelet from starting": {
+			edit: func(in *Input) { in.Config.Node.Labels = map[string]string{"storage.k8s.io/fast": "yes"} },
+			want: []string{"node.labels.storage.k8s.io/fast", "refuses to start"},
+		},
+		"name that no shell has": {
+			edit: func(in *Input) { in.Config.Env = map[string]string{"A-B": "x"} },
+			want: []string{"env.A-B"},
+		},
+		"no address of the family": {
+			edit: func(in *Input) { in.Config.Node.IPFamily = "ipv6" },
+			want: []string{"node.ipFamily", "no IPv6 address"},
+		},
+		"pod network that is too small": {
+			edit: func(in *Input) { in.Config.Kubernetes.PodCIDRs = []string{"10.9.0.0/26"} },
+			want: []string{"kubernetes.podCIDRs[0]", "10.9.0.0/26", "between /8 and /24"},
+		},
+		"pod network that is too large": {
+			edit: func(in *Input) { in.Config.Kubernetes.PodCIDRs = []string{"10.9.0.0/16", "fd00::/32"} },
+			want: []string{"kubernetes.podCIDRs[1]", "between /48 and /64"},
+		},
+		"endpoint that is no URL": {
+			edit: func(in *Input) { in.Config.Kubernetes.APIEndpoint = "api.example" },
+			want: []string{"kubernetes.apiEndpoint", "https://<host>:<port>"},
+		},
+		"etcd flag that the agent decides": {
+			edit: func(in *Input) { in.Config.Etcd.ExtraArgs = map[string]*string{"initial-cluster-state": arg("new")} },
+			want: []string{"etcd.extraArgs.initial-cluster-state", "the agent decides it"},
+		},
+		"etcd flag that is no duration": {
+			edit: func(in *Input) { in.Config.Etcd.ExtraArgs = map[string]*string{"corrupt-check-time": arg("1 hour")} },
+			want: []string{"etcd.extraArgs.corrupt-check-time", "write it like 5s"},
+		},
+		"etcd cluster that is not known": {
+			edit: func(in *Input) { in.Config.Etcd.Clusters = []string{"main", "leases"} },
+			want: []string{"etcd.clusters", `"leases"`},
+		},
+		"object that is not published": {
+			edit: func(in *Input) {
+				delete(in.Manifest, "runc/linux/amd64/runc")
+				delete(in.Manifest, "kubernetes/v1.37.2/linux/amd64/kubelet")
+			},
+			want: []string{"kubernetes/v1.37.2/linux/amd64/kubelet, runc/linux/amd64/runc", "rekindle publish"},
+		},
+		"two mistakes at once": {
+			edit: func(in *Input) {
+				in.Config.Kubelet.Config = map[string]any{"maxPodz": 3}
+				in.Config.Units = []config.Unit{{Name: "x.service", Content: "[Service]\n"}}
+			},
+			want: []string{"maxPodz", "x.service"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := readCase(t, "master-aws")
+			if test.role != "" {
+				in.Role = loadRole(t, "", test.role)
+			}
+			test.edit(&in)
+			_, err := Make(in)
+			if err == nil {
+				t.Fatal("made a plan")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error lacks %q:\n%v", want, err)
+				}
+			}
+		})
+	}
+}
+
+// TestMakeReasons: what carries a reason can be matched by scripts.
+func TestMakeReasons(t *testing.T) {
+	in := readCase(t, "minion-aws")
+	delete(in.Manifest, "runc/linux/amd64/runc")
+	_, err := Make(in)
+	if reason, hint := status.ReasonOf(err); reason != status.ReasonAssetMissing || hint == "" {
+		t.Errorf("got reason %s, hint %q", reason, hint)
+	}
+	in = readCase(t, "minion-aws")
+	in.Config.Kubernetes.Version = "2"
+	_, err = Make(in)
+	if reason, _ := status.ReasonOf(err); reason != status.ReasonPlanInvalid {
+		t.Errorf("got reason %s", reason)
+	}
+	if _, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); !ok {
+		t.Error("the mistakes cannot be taken apart")
+	}
+}
+
+// TestMakeIsPure: the same input makes the same plan, and the input stays as it was.
+func TestMakeIsPure(t *testing.T) {
+	for _, name := range cases(t) {
+		in := readCase(t, name)
+		before, err := yaml.Dump(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var prints [2]strings.Builder
+		for i := range prints {
+			p, err := Make(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Print(&prints[i], p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if prints[0].String() != prints[1].String() {
+			t.Errorf("%s: two plans of one input differ", name)
+		}
+		after, err := yaml.Dump(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(before) != string(after) {
+			t.Errorf("%s: Make changed its input", name)
+		}
+	}
+}
+
+// TestRolesHaveCases: every role that a node can have is in some golden case.
+func TestRolesHaveCases(t *testing.T) {
+	entries, err := os.ReadDir("../../roles")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, name := range cases(t) {
+		in := readCase(t, name)
+		used[in.Role.Name] = true
+		for _, parent := range in.Role.Extends {
+			used[parent] = true
+		}
+	}
+	for _, e := range entries {
+		if e.IsDir() && !used[e.Name()] {
+			t.Errorf("role %s is in no case of testdata", e.Name())
+		}
+	}
+}
