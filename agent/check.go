@@ -27,6 +27,10 @@ func Check(name string, data []byte, role string, overlay fs.FS, seen facts.Fact
 		return problems, nil
 	}
 	complete(asked)
+	for _, overlap := range overlaps(asked, seen) {
+		overlap.File = name
+		problems = append(problems, overlap)
+	}
 	names := []string{cmp.Or(role, asked.Role)}
 	var findings []Finding
 	if names[0] == "" {
@@ -69,6 +73,16 @@ func render(asked config.Config, name string, overlay fs.FS, seen facts.Facts) [
 	return plan.Check(want)
 }
 
+// overlaps are the cluster's networks that share addresses with the VPC. They are warnings: clusters live with it, as
+// long as nobody needs the addresses that pods or services hide.
+func overlaps(asked *config.Config, seen facts.Facts) config.Problems {
+	problems := asked.Overlaps(seen.Instance.VPCCIDRs)
+	for i := range problems {
+		problems[i].Warning = true
+	}
+	return problems
+}
+
 // split takes joined errors apart.
 func split(err error) []error {
 	var joined interface{ Unwrap() []error }
@@ -86,8 +100,8 @@ func Example() facts.Facts {
 			Region: "cn-north-1", Zone: "cn-north-1a", ZoneID: "cnn1-az1", Partition: "aws-cn", DNSSuffix: "amazonaws.com.cn",
 			PrivateDNSName: "ip-10-0-1-20.cn-north-1.compute.internal", PrivateIPv4: netip.MustParseAddr("10.0.1.20"),
 			IPv6: netip.MustParseAddr("2400:7fc0:1::20"), MAC: "0a:00:00:00:00:01",
-			SubnetCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, VPCCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")},
-			Lifecycle: "on-demand", TargetLifecycleState: "InService",
+			SubnetCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, // and no VPC: no network can be said to overlap with it
+			Lifecycle:   "on-demand", TargetLifecycleState: "InService",
 		},
 		Machine: facts.Machine{
 			Hostname: "ip-10-0-1-20", Kernel: "6.12.0", Arch: "amd64", CPUs: 2, MemoryBytes: 8 << 30, CgroupV2: true,

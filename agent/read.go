@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"rekindle/agent/apply"
 	"rekindle/agent/assets"
@@ -68,6 +69,9 @@ func (a *Agent) read(ctx context.Context) (*inputs, error) {
 		return nil, err
 	}
 	if in.config, err = settled(*asked, in.facts); err != nil {
+		return nil, err
+	}
+	if err := a.judge(overlaps(&in.config, in.facts)); err != nil {
 		return nil, err
 	}
 	a.identify(in)
@@ -332,7 +336,9 @@ func (a *Agent) equip(in *inputs) {
 	in.engine = &apply.Engine{
 		Host: a.host, Units: a.Units, Assets: &objects{store: in.objects}, Etcd: in.keeper,
 		Secrets: &secrets.Reader{Records: in.records, S3: func() *s3.Client { return in.clients.S3("") },
-			SSM: in.clients.SSM, Path: a.host.Path},
+			Parameter: func(ctx context.Context, ask *ssm.GetParameterInput, options ...func(*ssm.Options)) (*ssm.GetParameterOutput, error) {
+				return in.clients.SSM().GetParameter(ctx, ask, options...)
+			}, Path: a.host.Path},
 		Unpack: unpack, Timeouts: in.config.Timeouts, Logger: a.Logger,
 	}
 }
