@@ -21,7 +21,7 @@ deps: ## install what tests and benchmarks need from Debian (root, apt) and fetc
 build: ## build bin/rekindle, static and stripped, and print its size
 	@mkdir -p bin
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rekindle ./cmd/rekindle
-	@stat -c '%s' bin/rekindle | awk '{printf "bin/rekindle %.1f MB\n", $$1/1e6}'
+	@stat -c '%s' bin/rekindle | awk '{printf "bin/rekindle %.1f MB\n", $$1/1e6; if ($$1 > 40e6) {print "larger than 40 MB: see agent/aws/services.go"; exit 1}}'
 
 test: build lint ## lint, then all unit, golden and script tests under the race detector
 	$(GO) test $(TESTFLAGS) ./...

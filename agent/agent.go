@@ -58,6 +58,9 @@ func Run(ctx context.Context, options Options) (err error) {
 		return err
 	}
 	a.board = status.NewBoard(path, a.Version, a.Logger)
+	if a.Once {
+		a.board.SetOnce() // an agent that has ended is then no reason for alarm
+	}
 	defer func() { err = errors.Join(err, a.board.Close()) }()
 	defer a.background.Wait()
 	n, err := a.bootUntilReady(ctx)
@@ -149,11 +152,14 @@ const (
 )
 
 func (a *Agent) bootUntilReady(ctx context.Context) (*node, error) {
+	stage := ""
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		n, err := a.attempt(ctx)
+		n, err := a.attempt(ctx, stage)
 		if err == nil || a.Once || ctx.Err() != nil {
 			return n, err
 		}
+		reason, _ := status.ReasonOf(err)
+		stage = fmt.Sprintf("trying again after %s: %s", reason, status.Message(err))
 		wait := pause/2 + rand.N(pause) // nodes that failed together do not come back together
 		a.Logger.Info("trying again", "pause", wait.Round(time.Millisecond))
 		select {
@@ -166,10 +172,10 @@ func (a *Agent) bootUntilReady(ctx context.Context) (*node, error) {
 }
 
 // attempt is one boot with its timeline, its status, and its line on the console.
-func (a *Agent) attempt(ctx context.Context) (*node, error) {
+func (a *Agent) attempt(ctx context.Context, stage string) (*node, error) {
 	timeline := status.NewTimeline("boot", a.board.Snapshot().Boot.Started)
 	ctx = status.WithWaits(status.WithTimeline(ctx, timeline), a.board)
-	a.board.Booting("")
+	a.board.Booting(stage)
 	a.notify("STATUS=booting")
 	n, err := a.boot(ctx)
 	timeline.Root.Done(err)

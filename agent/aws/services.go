@@ -13,6 +13,10 @@ import (
 )
 
 // services are the clients made so far.
+//
+// They are made without generics, and whoever needs one behind an interface wraps the method that it needs in a func:
+// text/template makes the linker keep every exported method of every type that reflection can reach, and the EC2 client
+// alone has 20 MB of them.
 type services struct {
 	mu          sync.Mutex
 	s3          map[string]*s3.Client // by region
@@ -21,16 +25,6 @@ type services struct {
 	sts         *sts.Client
 	autoscaling *autoscaling.Client
 	route53     *route53.Client
-}
-
-// once is *field, made by the first caller.
-func once[C any](s *services, field **C, make func() *C) *C {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if *field == nil {
-		*field = make()
-	}
-	return *field
 }
 
 // S3 is a client for buckets in the given region; empty is the node's own.
@@ -70,65 +64,85 @@ func (c *Clients) S3(region string) *s3.Client {
 
 // EC2 is the client of EC2.
 func (c *Clients) EC2() *ec2.Client {
-	return once(&c.services, &c.services.ec2, func() *ec2.Client {
-		return ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
+	s := &c.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ec2 == nil {
+		s.ec2 = ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
 			if url := c.endpoint("ec2"); url != nil {
 				o.BaseEndpoint = url
 				o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateDisabled
 				o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateDisabled
 			}
 		})
-	})
+	}
+	return s.ec2
 }
 
 // SSM is the client of Systems Manager's parameters.
 func (c *Clients) SSM() *ssm.Client {
-	return once(&c.services, &c.services.ssm, func() *ssm.Client {
-		return ssm.NewFromConfig(c.cfg, func(o *ssm.Options) {
+	s := &c.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ssm == nil {
+		s.ssm = ssm.NewFromConfig(c.cfg, func(o *ssm.Options) {
 			if url := c.endpoint("ssm"); url != nil {
 				o.BaseEndpoint = url
 				o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateDisabled
 				o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateDisabled
 			}
 		})
-	})
+	}
+	return s.ssm
 }
 
 // STS is the client of the Security Token Service, at its regional endpoint.
 func (c *Clients) STS() *sts.Client {
-	return once(&c.services, &c.services.sts, func() *sts.Client {
-		return sts.NewFromConfig(c.cfg, func(o *sts.Options) {
+	s := &c.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sts == nil {
+		s.sts = sts.NewFromConfig(c.cfg, func(o *sts.Options) {
 			if url := c.endpoint("sts"); url != nil {
 				o.BaseEndpoint = url
 				o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateDisabled
 				o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateDisabled
 			}
 		})
-	})
+	}
+	return s.sts
 }
 
 // AutoScaling is the client of EC2 Auto Scaling.
 func (c *Clients) AutoScaling() *autoscaling.Client {
-	return once(&c.services, &c.services.autoscaling, func() *autoscaling.Client {
-		return autoscaling.NewFromConfig(c.cfg, func(o *autoscaling.Options) {
+	s := &c.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.autoscaling == nil {
+		s.autoscaling = autoscaling.NewFromConfig(c.cfg, func(o *autoscaling.Options) {
 			if url := c.endpoint("autoscaling"); url != nil {
 				o.BaseEndpoint = url
 				o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateDisabled
 				o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateDisabled
 			}
 		})
-	})
+	}
+	return s.autoscaling
 }
 
 // Route53 is the client of Route 53, which has one endpoint per partition.
 func (c *Clients) Route53() *route53.Client {
-	return once(&c.services, &c.services.route53, func() *route53.Client {
-		return route53.NewFromConfig(c.cfg, func(o *route53.Options) {
+	s := &c.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.route53 == nil {
+		s.route53 = route53.NewFromConfig(c.cfg, func(o *route53.Options) {
 			if url := c.endpoint("route53"); url != nil {
 				o.BaseEndpoint = url
 				o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateDisabled
 				o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateDisabled
 			}
 		})
-	})
+	}
+	return s.route53
 }

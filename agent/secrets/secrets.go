@@ -23,12 +23,12 @@ import (
 // MaxSize bounds a secret, in bytes.
 const MaxSize = 1 << 20
 
-// Reader reads references. The functions make clients when the first reference needs one; a nil one means that this
-// kind cannot be read here.
+// Reader reads references. A function that is nil means that this kind cannot be read here.
 type Reader struct {
 	Records store.Records // for "s3:path/in/store"
 	S3      func() *s3.Client
-	SSM     func() *ssm.Client
+	// Parameter is SSM's GetParameter, for "ssm:/name".
+	Parameter func(context.Context, *ssm.GetParameterInput, ...func(*ssm.Options)) (*ssm.GetParameterOutput, error)
 	// Path is where a path of the node really lies, for "file:/path".
 	Path func(path string) (string, error)
 }
@@ -47,7 +47,7 @@ func (r *Reader) Read(ctx context.Context, ref string) ([]byte, error) {
 		if errors.Is(err, store.ErrAbsent) {
 			err = status.Fail(status.ReasonAssetMissing, "put the object into the store, or correct the reference", err)
 		}
-	case kind == "ssm" && r.SSM != nil:
+	case kind == "ssm" && r.Parameter != nil:
 		data, err = r.parameter(ctx, rest)
 	case kind == "file" && r.Path != nil:
 		data, err = r.file(rest)
@@ -74,7 +74,7 @@ func (r *Reader) object(ctx context.Context, place string) ([]byte, error) {
 }
 
 func (r *Reader) parameter(ctx context.Context, name string) ([]byte, error) {
-	out, err := r.SSM().GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
+	out, err := r.Parameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
 	if err != nil {
 		return nil, status.Fail(status.ReasonStoreDenied, "allow ssm:GetParameter on it, and kms:Decrypt on its key", err)
 	}

@@ -49,10 +49,8 @@ func reader(t *testing.T) *Reader {
 			return s3.New(s3.Options{Region: "cn-north-1", BaseEndpoint: aws.String(server.URL), UsePathStyle: true,
 				Credentials: key, RetryMaxAttempts: 1})
 		},
-		SSM: func() *ssm.Client {
-			return ssm.New(ssm.Options{Region: "cn-north-1", BaseEndpoint: aws.String(server.URL), Credentials: key,
-				RetryMaxAttempts: 1})
-		},
+		Parameter: ssm.New(ssm.Options{Region: "cn-north-1", BaseEndpoint: aws.String(server.URL), Credentials: key,
+			RetryMaxAttempts: 1}).GetParameter,
 		Path: func(path string) (string, error) { return filepath.Join(node, path), nil },
 	}
 }

@@ -104,7 +104,7 @@ func (f *planFlags) offline(stdin io.Reader) (*plan.Plan, error) {
 // onThisNode asks IMDS and the store as a boot does, and changes nothing.
 func (f *planFlags) onThisNode(ctx context.Context, shared *common, stdout, stderr io.Writer) error {
 	logger := shared.logger(stderr)
-	units, closeUnits, err := openUnits(ctx, shared.root, f.units, logger)
+	units, closeUnits, err := openUnits(shared.root, f.units, logger)
 	if err != nil {
 		return err
 	}

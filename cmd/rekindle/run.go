@@ -40,7 +40,7 @@ console what came of it. Then it stays and repairs what drifts. Safe to restart 
 
 func run(ctx context.Context, shared *common, kind string, once bool, stderr io.Writer) error {
 	logger := shared.logger(stderr)
-	units, closeUnits, err := openUnits(ctx, shared.root, kind, logger)
+	units, closeUnits, err := openUnits(shared.root, kind, logger)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func console(root string, stderr io.Writer) io.Writer {
 }
 
 // openUnits opens who runs the units.
-func openUnits(ctx context.Context, root, kind string, logger *slog.Logger) (apply.Units, func(), error) {
+func openUnits(root, kind string, logger *slog.Logger) (apply.Units, func(), error) {
 	if kind == "" {
 		kind = "process"
 		if filepath.Clean(root) == "/" && util.IsRunningSystemd() {
@@ -95,10 +95,7 @@ func openUnits(ctx context.Context, root, kind string, logger *slog.Logger) (app
 	}
 	switch kind {
 	case "systemd":
-		units, err := host.NewSystemd(ctx, logger)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%w; is this run as root? without systemd use --units process", err)
-		}
+		units := host.NewSystemd(logger)
 		return units, units.Close, nil
 	case "process":
 		units, err := host.NewProcesses(host.New(root), logger, nil)
