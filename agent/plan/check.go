@@ -75,11 +75,17 @@ func checkPaths(p *Plan) (errs []error) {
 			errs = append(errs, problem(f.Path, "has content and a place to read it from: keep one"))
 		}
 	}
+	archives := map[string]string{}
 	for _, a := range p.Assets {
 		if a.Unpack {
 			if err := roles.CheckPath(a.Path); err != nil {
 				errs = append(errs, problem("asset "+a.Object, "%w", err))
 			}
+			// What an archive brought is recorded by its directory, so that it can be removed again.
+			if other := archives[a.Path]; other != "" {
+				errs = append(errs, problem("asset "+a.Object, "unpacks into %s like %s: give it a directory of its own", a.Path, other))
+			}
+			archives[a.Path] = a.Object
 			continue
 		}
 		claim("asset", a.Path)
