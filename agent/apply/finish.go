@@ -13,6 +13,7 @@ func (a *pass) finish(ctx context.Context) error {
 	if a.dry {
 		return nil
 	}
+	maps.Copy(a.rec.Assets, a.unpacking)
 	var unsynced []string
 	stamps := map[string]*Stamp{}
 	for _, p := range slices.Sorted(maps.Keys(a.rec.Assets)) {

@@ -32,7 +32,9 @@ type pass struct {
 	makeDirs []dirChange
 	fetching []*placement
 	placing  []*placement
-	orphans  []string // entries that an archive holds no longer
+
+	unpacking map[string]ownedAsset // what finish will record, once what the archives held before is gone too
+	orphans   map[string]ownedEntry // what they hold no longer, by path
 }
 
 func newPass(e *Engine, p *plan.Plan, dry bool) *pass {
@@ -43,6 +45,7 @@ func newPass(e *Engine, p *plan.Plan, dry bool) *pass {
 	return &pass{
 		Engine: e, plan: p, dry: dry, log: log, limit: limits(e.Timeouts),
 		want: map[string]File{}, sums: map[string]string{}, needed: map[string]bool{}, changed: map[string]bool{},
+		unpacking: map[string]ownedAsset{}, orphans: map[string]ownedEntry{},
 	}
 }
 

@@ -72,10 +72,7 @@ func (a *pass) prune(ctx context.Context, keep map[string]bool) error {
 
 // dropped is what is owned and not wanted, by path, with what it was.
 func (a *pass) dropped(keep map[string]bool) map[string]ownedEntry {
-	gone := map[string]ownedEntry{}
-	for _, p := range a.orphans {
-		gone[p] = ownedEntry{}
-	}
+	gone := maps.Clone(a.orphans)
 	wanted := func(p string) bool { return a.needed[p] || keep[p] }
 	for p := range a.rec.Files {
 		if _, ok := a.want[p]; !ok && !wanted(p) {
@@ -128,7 +125,11 @@ func (a *pass) dropped(keep map[string]bool) map[string]ownedEntry {
 func (a *pass) provided(p string) bool {
 	for _, asset := range a.plan.Assets {
 		if name, ok := strings.CutPrefix(p, asset.Path+"/"); ok && asset.Unpack {
-			if _, ok := a.rec.Assets[asset.Path].Entries[name]; ok {
+			now, ok := a.unpacking[asset.Path]
+			if !ok {
+				now = a.rec.Assets[asset.Path]
+			}
+			if _, ok := now.Entries[name]; ok {
 				return true
 			}
 		}

@@ -45,9 +45,9 @@ func (a *pass) unpack(ctx context.Context, p *placement, changes map[string]Chan
 
 // claim records an archive's entries, makes its directories and returns its files.
 func (a *pass) claim(ctx context.Context, p *placement, entries map[string]ownedEntry) ([]File, error) {
-	for name := range a.old.Assets[p.Path].Entries {
+	for name, entry := range a.old.Assets[p.Path].Entries {
 		if _, ok := entries[name]; !ok {
-			a.orphans = append(a.orphans, path.Join(p.Path, name))
+			a.orphans[path.Join(p.Path, name)] = entry
 		}
 	}
 	all := maps.Clone(a.old.Assets[p.Path].Entries)
@@ -59,7 +59,7 @@ func (a *pass) claim(ctx context.Context, p *placement, entries map[string]owned
 	if err := a.begin(ctx); err != nil {
 		return nil, err
 	}
-	a.rec.Assets[p.Path] = ownedAsset{SHA256: p.sum, Archive: true, Mode: p.Mode, Entries: entries}
+	a.unpacking[p.Path] = ownedAsset{SHA256: p.sum, Archive: true, Mode: p.Mode, Entries: entries}
 	var files []File
 	for _, name := range slices.Sorted(maps.Keys(entries)) {
 		entry, to := entries[name], path.Join(p.Path, name)
@@ -101,6 +101,7 @@ func (a *pass) list(dir, below string, entries map[string]ownedEntry) error {
 		if err != nil {
 			return err
 		}
+		entry.Stamp = Stamp{} // renaming it changes it
 		entries[name] = entry
 		if entry.Kind == KindDir {
 			if err := a.list(dir, name, entries); err != nil {
