@@ -21,7 +21,9 @@ type observer struct {
 func (a *Agent) observer(meta *aws.IMDS, clients *aws.Clients, asked *config.Config) *observer {
 	o := &observer{meta: meta}
 	o.sources = facts.Sources{
-		EC2: func(context.Context, facts.Instance) (ec2.DescribeTagsAPIClient, error) { return describeTags(clients.EC2().DescribeTags), nil },
+		EC2: func(context.Context, facts.Instance) (ec2.DescribeTagsAPIClient, error) {
+			return describeTags(clients.EC2().DescribeTags), nil
+		},
 		// A node in a directory shares the machine's network with others: nothing there is its own.
 		Software: new(facts.Software),
 		System:   facts.System{Root: a.host.Root()},
