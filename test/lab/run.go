@@ -23,6 +23,7 @@ func run(ctx context.Context, f flags) (err error) {
 	if err != nil {
 		return err
 	}
+	interrupted := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("it took longer than %s", f.timeout))
 	defer cancel()
 	start := time.Now()
@@ -64,9 +65,9 @@ func run(ctx context.Context, f flags) (err error) {
 	out.section("checks")
 	failed := errors.Join(suite.Run(ctx, out.check), drawErr)
 	out.places(f.dir, timelines, time.Since(start))
-	if f.keep && failed == nil {
+	if f.keep {
 		out.line("running until Ctrl-C")
-		<-ctx.Done()
+		<-interrupted.Done()
 	}
 	return failed
 }
