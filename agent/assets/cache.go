@@ -25,13 +25,20 @@ import (
 //	lock                           held shared by those who fetch, exclusively by those who prune
 //
 // Several processes may use one cache at a time.
-type cache struct{ dir string }
+type cache struct {
+	dir  string
+	boot string // the kernel's id of this boot
+}
 
 func openCache(dir string) (*cache, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "objects"), 0o755); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	return &cache{dir}, nil
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	return &cache{dir, strings.TrimSpace(string(boot))}, nil
 }
 
 // name is the object's name in the cache. An object of an unverified prefix has no digest, so its name is made of
@@ -46,33 +53,80 @@ func (o Object) name() string {
 func (c *cache) file(o Object) string { return filepath.Join(c.dir, "objects", o.name()) }
 
 // has reports whether the object is there and untouched since it was verified, which its stamp tells without reading
-// it: a warm boot hashes nothing.
+// it: a warm boot hashes nothing. An object that was not synced yet counts in the boot that wrote it.
 func (c *cache) has(o Object) bool {
-	now, err := stamp(c.file(o))
-	if err != nil {
-		return false
-	}
-	then, err := os.ReadFile(c.file(o) + ".stamp")
-	return err == nil && string(then) == now
+	valid, boot := c.stampOf(o)
+	return valid && (boot == "" || boot == c.boot)
 }
 
-// stamped records that the object was verified as it is now.
-func (c *cache) stamped(o Object) error {
+// unsettled reports whether the object is there, but a crash could still take it.
+func (c *cache) unsettled(o Object) bool {
+	valid, boot := c.stampOf(o)
+	return valid && boot != "" && boot == c.boot
+}
+
+// stampOf reports whether the object is still what was stamped, and the boot outside of which that means nothing.
+func (c *cache) stampOf(o Object) (valid bool, boot string) {
+	now, err := stamp(c.file(o))
+	if err != nil {
+		return false, ""
+	}
+	data, err := os.ReadFile(c.file(o) + ".stamp")
+	if err != nil {
+		return false, ""
+	}
+	then, boot, _ := strings.Cut(strings.TrimSpace(string(data)), " boot=")
+	return untouched(then, now), boot
+}
+
+// stamped records that the object was verified as it is now, and whether it is on disk.
+func (c *cache) stamped(o Object, synced bool) error {
 	now, err := stamp(c.file(o))
 	if err != nil {
 		return err
 	}
-	// Not synced: a stamp that a crash loses costs one reading of the object.
-	return replaceFile(c.file(o)+".stamp", []byte(now), 0o644, false)
+	if !synced {
+		now += " boot=" + c.boot
+	}
+	// Not synced itself: a stamp that a crash loses costs one reading of the object.
+	return replaceFile(c.file(o)+".stamp", []byte(now+"\n"), 0o644, false)
 }
 
-// stamp is what changes when a file's content does, and what a copied, restored or edited file cannot keep: its ctime.
+// stamp is what changes when a file's content does; what a copied or restored file cannot keep is its ctime.
 func stamp(path string) (string, error) {
 	var s unix.Stat_t
 	if err := unix.Lstat(path, &s); err != nil {
 		return "", &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return fmt.Sprintf("1 size=%d mtime=%d ctime=%d inode=%d\n", s.Size, s.Mtim.Nano(), s.Ctim.Nano(), s.Ino), nil
+	return fmt.Sprintf("1 size=%d mtime=%d inode=%d links=%d ctime=%d", s.Size, s.Mtim.Nano(), s.Ino, s.Nlink, s.Ctim.Nano()), nil
+}
+
+// untouched compares two stamps. A hard link, which an image builder may make, changes the ctime and not the content;
+// then the count of links tells why.
+func untouched(then, now string) bool {
+	if then == now {
+		return true
+	}
+	file, change, _ := strings.Cut(then, " links=")
+	fileNow, changeNow, _ := strings.Cut(now, " links=")
+	links, _, _ := strings.Cut(change, " ")
+	linksNow, _, _ := strings.Cut(changeNow, " ")
+	return file == fileNow && links != linksNow
+}
+
+// settle brings an object that was written without it to the disk.
+func (c *cache) settle(o Object) error {
+	f, err := os.Open(c.file(o))
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(c.file(o)))
+	}
+	if err == nil {
+		err = c.stamped(o, true)
+	}
+	return diskError(c, o, err)
 }
 
 // lock takes the cache's lock, shared or exclusive, waiting for it until ctx ends.

@@ -32,6 +32,21 @@ func TestWarmCacheNeedsNoSource(t *testing.T) {
 	if err := s.Fetch(t.Context(), o); err != nil || src.asked != nil {
 		t.Errorf("a warm fetch asked for %+v, %v", src.asked, err)
 	}
+	// An image builder links it.
+	if err := os.Link(s.File(o), filepath.Join(cache, "link")); err != nil || !s.cache.has(o) {
+		t.Errorf("a linked object does not count: %v", err)
+	}
+	if err := s.cache.stamped(o, true); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody restores the times of what he edited, or seems to.
+	info, err := os.Stat(s.File(o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(s.File(o), info.ModTime(), info.ModTime()); err != nil || s.cache.has(o) {
+		t.Errorf("an object with restored times counts: %v", err)
+	}
 	// Somebody touches it: the stamp is void, the content is looked at, nothing is transferred.
 	if err := os.Chtimes(s.File(o), time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
@@ -97,5 +112,42 @@ func TestPruneWaitsForFetch(t *testing.T) {
 	unlock()
 	if _, err := s.Prune(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestSettle(t *testing.T) {
+	store, data, o := bigStore(t)
+	src := &faulty{Source: store, name: "store"}
+	cache := t.TempDir()
+	reboot := func(options Options) *Store {
+		options.Sources, options.CacheDir = []Source{src}, cache
+		s := opened(t, options)
+		s.cache.boot = t.Name() + time.Now().String()
+		return s
+	}
+	s := reboot(Options{SyncLater: true})
+	if got := fetched(t, s, "big"); !bytes.Equal(got, data) || !s.cache.has(o) || !s.cache.unsettled(o) {
+		t.Error("a fetched object that is not synced should count in this boot")
+	}
+	src.asked = nil
+	s = reboot(Options{SyncLater: true})
+	if s.cache.has(o) {
+		t.Error("an object that was never synced counts after a crash")
+	}
+	if got := fetched(t, s, "big"); !bytes.Equal(got, data) || src.asked != nil {
+		t.Errorf("after a crash that lost nothing %+v was asked for, want the object read again", src.asked)
+	}
+	if err := s.Settle(t.Context()); err != nil || s.cache.unsettled(o) {
+		t.Errorf("Settle: %v", err)
+	}
+	if s = reboot(Options{}); !s.cache.has(o) {
+		t.Error("a settled object does not count after a reboot")
+	}
+	// A caller that does not sync later settles what another left.
+	if err := s.cache.stamped(o, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Fetch(t.Context(), o); err != nil || s.cache.unsettled(o) {
+		t.Errorf("Fetch left the object unsettled: %v", err)
 	}
 }

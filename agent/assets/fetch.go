@@ -26,6 +26,11 @@ const runChunks = 4
 // ctx ends, or Options.Timeout if ctx has no deadline.
 func (s *Store) Fetch(ctx context.Context, objects ...Object) (err error) {
 	missing := s.missing(objects)
+	if !s.options.SyncLater {
+		if err := s.settle(ctx, objects); err != nil {
+			return err
+		}
+	}
 	if len(missing) == 0 {
 		return nil
 	}
@@ -133,7 +138,7 @@ func (f *fetch) awaitOthers(ctx context.Context, o Object) error {
 }
 
 func (f *fetch) begin(ctx context.Context, o Object) error {
-	p, err := f.store.cache.openPart(o)
+	p, err := f.store.cache.openPart(o, !f.store.options.SyncLater)
 	if errors.Is(err, errHave) {
 		return nil
 	}

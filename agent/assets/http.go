@@ -18,8 +18,16 @@ type HTTP struct {
 	base   string
 }
 
-// NewHTTP is the store below base, an http or https URL.
+// NewHTTP is the store below base, an http or https URL. A client without a transport of its own gets one that keeps as
+// many connections as the workers use; http.DefaultTransport keeps two for a host.
 func NewHTTP(client *http.Client, base string) *HTTP {
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok && client.Transport == nil {
+		transport := standard.Clone()
+		transport.MaxIdleConnsPerHost = 64
+		own := *client
+		own.Transport = transport
+		client = &own
+	}
 	return &HTTP{client, strings.TrimRight(base, "/")}
 }
 

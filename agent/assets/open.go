@@ -64,7 +64,8 @@ func (s *Store) loadFromSources(ctx context.Context) error {
 	answers := make([]error, len(s.sources))
 	for round := 0; ; round++ {
 		open := false
-		for i, src := range s.sources {
+		for _, i := range s.manifestOrder() {
+			src := s.sources[i]
 			if answers[i] != nil && definite(answers[i]) {
 				continue
 			}
@@ -92,6 +93,20 @@ func (s *Store) loadFromSources(ctx context.Context) error {
 			return noManifest(append(answers, fmt.Errorf("gave up: %w", err)))
 		}
 	}
+}
+
+// manifestOrder is in which order the sources are asked for the manifest. Without a signing key the manifest is only as
+// good as where it is from, and a mirror may be behind: so the store itself comes first, if it is named.
+func (s *Store) manifestOrder() []int {
+	var order []int
+	for i, src := range s.sources {
+		if src == s.options.Authority {
+			order = slices.Insert(order, 0, i)
+		} else {
+			order = append(order, i)
+		}
+	}
+	return order
 }
 
 func (s *Store) awaitSource(ctx context.Context, round int) error {

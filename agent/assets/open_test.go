@@ -192,13 +192,17 @@ func TestManifestOfTheFirstSourceThatHasOne(t *testing.T) {
 			t.Errorf("%s: a = %q, %v", name, got, err)
 		}
 	}
+	s := opened(t, Options{Sources: []Source{two, one}, Authority: one})
+	if got, err := s.Read(t.Context(), "a"); err != nil || string(got) != "one" {
+		t.Errorf("a mirror preferred for objects decided what they are: a = %q, %v", got, err)
+	}
 	_, err := open(t, Options{Sources: []Source{empty, broken}})
 	wantReason(t, err, status.ReasonAssetCorrupt, broken.String(), "publish")
 	_, err = open(t, Options{Sources: []Source{empty}})
 	wantReason(t, err, status.ReasonAssetMissing, empty.String(), "rekindle publish", "assets.unverified")
 	_, err = open(t, Options{})
 	wantReason(t, err, status.ReasonConfigInvalid, "assets.sources")
-	s := opened(t, Options{Sources: []Source{one}})
+	s = opened(t, Options{Sources: []Source{one}})
 	_, err = s.Read(t.Context(), "b")
 	wantReason(t, err, status.ReasonAssetMissing, "asset b", one.String(), "publish")
 }

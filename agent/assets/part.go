@@ -26,6 +26,7 @@ type part struct {
 	claimed []bool       // by the journal that was found: to be hashed before it is believed
 	missing atomic.Int64 // chunks not verified yet
 	span    *status.Span
+	synced  bool // finish brings it to the disk
 }
 
 // What openPart may find instead of work to do.
@@ -36,13 +37,13 @@ var (
 
 // openPart begins or resumes an object, or returns errBusy or errHave. The journal is written after the data, but a crash of the
 // machine may keep the one and lose the other, so a claim saves the transfer of a chunk, never its verification.
-func (c *cache) openPart(o Object) (_ *part, err error) {
+func (c *cache) openPart(o Object, synced bool) (_ *part, err error) {
 	path := c.file(o) + ".part"
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	p := &part{object: o, cache: c, file: f}
+	p := &part{object: o, cache: c, file: f, synced: synced}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -150,21 +151,25 @@ func (p *part) sound(i int, d digest, h hash.Hash, buf []byte) bool {
 	return err == nil && sum(h) == d.of(p.object.Chunks[i])
 }
 
-// done counts chunk i as written and verified, and starts its way to the disk, so that the sync at the end is short.
+// done counts chunk i as written and verified. If a sync is to follow, the chunk starts its way to the disk now.
 func (p *part) done(i int) (complete bool, err error) {
 	if _, err := p.claims.WriteAt([]byte{1}, int64(i)); err != nil {
 		return false, diskError(p.cache, p.object, err)
 	}
-	offset, length := p.spanOf(i)
-	_ = unix.SyncFileRange(int(p.file.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE) // a hint
+	if p.synced {
+		offset, length := p.spanOf(i)
+		_ = unix.SyncFileRange(int(p.file.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE) // a hint
+	}
 	return p.missing.Add(-1) == 0, nil
 }
 
 // finish moves the complete object to its name and gives the part up.
 func (p *part) finish() error {
 	defer p.close()
-	if err := p.file.Sync(); err != nil {
-		return diskError(p.cache, p.object, err)
+	if p.synced {
+		if err := p.file.Sync(); err != nil {
+			return diskError(p.cache, p.object, err)
+		}
 	}
 	final := p.cache.file(p.object)
 	if err := os.Rename(final+".part", final); err != nil {
@@ -173,10 +178,12 @@ func (p *part) finish() error {
 	if err := os.Remove(final + ".part.chunks"); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
-	if err := syncDir(filepath.Dir(final)); err != nil {
-		return fmt.Errorf("cache: %w", err)
+	if p.synced {
+		if err := syncDir(filepath.Dir(final)); err != nil {
+			return fmt.Errorf("cache: %w", err)
+		}
 	}
-	if err := p.cache.stamped(p.object); err != nil {
+	if err := p.cache.stamped(p.object, p.synced); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
 	return nil
