@@ -46,6 +46,10 @@ func decode(text string) (any, []error) {
 	if !known {
 		return nil, nil
 	}
+	var node yamlnode.Node
+	if err := yamlnode.Load([]byte(text), &node); err != nil {
+		return nil, []error{fmt.Errorf("%s: only one YAML document is read: %w", meta.Kind, err)}
+	}
 	object := make()
 	strict, err := json.UnmarshalStrict(doc, object)
 	var errs []error
@@ -54,11 +58,18 @@ func decode(text string) (any, []error) {
 			errs = append(errs, fieldError(text, meta.Kind, err))
 		}
 	}
-	if k, ok := object.(*kubeconfig); ok && len(errs) == 0 {
-		errs = k.check()
+	if len(errs) > 0 {
+		return object, errs
 	}
-	if k, ok := object.(*kubeletv1beta1.KubeletConfiguration); ok && len(errs) == 0 {
-		errs = checkKubelet(k)
+	switch o := object.(type) {
+	case *kubeconfig:
+		errs = o.check()
+	case *auditPolicy:
+		errs = o.check()
+	case *kubeletv1beta1.KubeletConfiguration:
+		errs = checkKubelet(o)
+	case *kubeletv1.CredentialProviderConfig:
+		errs = checkProviders(o)
 	}
 	return object, errs
 }
@@ -150,6 +161,23 @@ func checkKubelet(k *kubeletv1beta1.KubeletConfiguration) (errs []error) {
 	}
 	if k.ReadOnlyPort != 0 {
 		errs = append(errs, fmt.Errorf("readOnlyPort %d serves the node's pods to anyone: use the authenticated port", k.ReadOnlyPort))
+	}
+	return errs
+}
+
+// checkProviders finds what the kubelet stops at.
+func checkProviders(c *kubeletv1.CredentialProviderConfig) (errs []error) {
+	for i, p := range c.Providers {
+		switch {
+		case p.Name == "" || strings.ContainsAny(p.Name, "/ "):
+			errs = append(errs, fmt.Errorf("providers[%d].name %q: use the name of a binary", i, p.Name))
+		case len(p.MatchImages) == 0:
+			errs = append(errs, fmt.Errorf("providers[%d].matchImages is empty: the provider would never be asked", i))
+		case p.DefaultCacheDuration == nil:
+			errs = append(errs, fmt.Errorf("providers[%d].defaultCacheDuration must be set, 12h for instance", i))
+		case p.APIVersion != "credentialprovider.kubelet.k8s.io/v1":
+			errs = append(errs, fmt.Errorf("providers[%d].apiVersion %q: use credentialprovider.kubelet.k8s.io/v1", i, p.APIVersion))
+		}
 	}
 	return errs
 }

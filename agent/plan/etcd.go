@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v4"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"rekindle/roles"
@@ -18,6 +18,9 @@ import (
 
 // ports of an etcd cluster: clients, peers, metrics and health. docs/roles.md lists them.
 type ports struct{ client, peer, metrics int }
+
+// progressInterval is five seconds, in the nanoseconds of etcd's file.
+const progressInterval = 5_000_000_000
 
 var etcdPorts = map[string]ports{
 	"main":   {2379, 2380, 2391},
@@ -143,10 +146,10 @@ func (m *maker) etcdBase(c EtcdCluster) (map[string]any, []error) {
 	// these were experimental; 3.7 no longer knows the old names. Durations are nanoseconds in this file.
 	if v, err := version.ParseSemantic(e.Version); err == nil && v.LessThan(version.MustParseSemantic("3.6.0")) {
 		base["experimental-initial-corrupt-check"] = true
-		base["experimental-watch-progress-notify-interval"] = int(5 * time.Second)
+		base["experimental-watch-progress-notify-interval"] = progressInterval
 	} else {
 		base["feature-gates"] = "InitialCorruptCheck=true"
-		base["watch-progress-notify-interval"] = int(5 * time.Second)
+		base["watch-progress-notify-interval"] = progressInterval
 	}
 	if !e.Plaintext {
 		base["tls-min-version"] = "TLS1.2"
@@ -205,11 +208,11 @@ func extraEtcd(base map[string]any, name string, text *string) error {
 	}
 	switch plain := strings.TrimPrefix(name, "experimental-"); {
 	case slices.Contains(durations, plain):
-		d, err := time.ParseDuration(*text)
-		if err != nil {
+		var d metav1.Duration
+		if err := d.UnmarshalJSON([]byte(strconv.Quote(*text))); err != nil {
 			return problem(where, "%q is no duration: write it like 5s", *text)
 		}
-		section[key] = int(d)
+		section[key] = int(d.Nanoseconds())
 	case slices.Contains(lists, key):
 		section[key] = strings.Split(*text, ",")
 	default:
