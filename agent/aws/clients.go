@@ -94,7 +94,6 @@ func New(ctx context.Context, o Options) (*Clients, error) {
 			"set `aws.region` in the configuration, or AWS_REGION; on EC2 it comes from IMDS", errors.New("no region is known")))
 	}
 	cfg.Retryer = retryer(cfg.RetryMaxAttempts)
-	cfg.RetryMaxAttempts, cfg.RetryMode = 0, "" // else each service would wrap the retryer again
 	cfg.Credentials = explained{cfg.Credentials}
 	if name, version, ok := strings.Cut(o.UserAgent, "/"); ok {
 		cfg.APIOptions = append(cfg.APIOptions, awsmiddleware.AddUserAgentKeyValue(name, version))

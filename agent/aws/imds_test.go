@@ -267,6 +267,23 @@ func TestHopLimit(t *testing.T) {
 	})
 }
 
+// An attempt that the deadline cuts short knows less than those before it.
+func TestLastAttemptIsNoWitness(t *testing.T) {
+	clearIMDSEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		f, m := newFake(nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		end, _ := ctx.Deadline()
+		f.before = func(req *http.Request) (*http.Response, error) {
+			whole := time.Until(end) >= imdsAttempt
+			return hang(req, whole) // the last one does not even connect
+		}
+		_, err := m.Get(ctx, "user-data")
+		wantReason(t, err, status.ReasonIMDSUnreached, "HttpPutResponseHopLimit")
+	})
+}
+
 func TestBlackHoleIsNotTheHopLimit(t *testing.T) {
 	clearIMDSEnv(t)
 	synctest.Test(t, func(t *testing.T) {

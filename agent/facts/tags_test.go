@@ -208,6 +208,21 @@ func TestTagsDenied(t *testing.T) {
 			t.Errorf("%+v, %v", tags, err)
 		}
 	})
+	synctest.Test(t, func(t *testing.T) { // refused twice, with an answer in between: neither took too long
+		start := time.Now()
+		api := &tagsAPI{do: func(*ec2.DescribeTagsInput) (*ec2.DescribeTagsOutput, error) {
+			switch since := time.Since(start); {
+			case since < 15*time.Second, since > 25*time.Second && since < 40*time.Second:
+				return nil, denied
+			case since < 50*time.Second:
+				return page(""), nil
+			}
+			return page("", "rekindle:cluster", "prod", "rekindle:role", "etcd"), nil
+		}}
+		if tags, err := reader(&memory{}, api).read(t.Context()); err != nil || tags.Role != "etcd" {
+			t.Errorf("%+v, %v", tags, err)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) { // IMDS serves tags after all, as soon as there are some
 		imds := &memory{values: map[string]string{}}
 		time.AfterFunc(10*time.Second, func() { imds.setTags(minionTags) })
