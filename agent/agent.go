@@ -100,7 +100,9 @@ func (a *Agent) look(ctx context.Context) (*node, error) {
 }
 
 // plan says what the node must look like, by its present facts.
-func (a *Agent) plan(n *node) (*plan.Plan, error) {
+func (a *Agent) plan(ctx context.Context, n *node) (_ *plan.Plan, err error) {
+	_, span := status.Step(ctx, "plan")
+	defer func() { span.Done(err) }()
 	want, err := plan.Make(plan.Input{Config: n.config, Role: n.role, Facts: n.facts, Manifest: n.digests()})
 	if err != nil {
 		return nil, err
@@ -112,7 +114,7 @@ func (a *Agent) plan(n *node) (*plan.Plan, error) {
 // sync makes a plan and applies it.
 func (a *Agent) sync(ctx context.Context, n *node) (err error) {
 	start := time.Now()
-	if n.want, err = a.plan(n); err != nil {
+	if n.want, err = a.plan(ctx, n); err != nil {
 		return err
 	}
 	n.report, err = n.engine.Apply(ctx, n.want)
@@ -126,7 +128,12 @@ func (a *Agent) sync(ctx context.Context, n *node) (err error) {
 
 // settle confirms etcd members that were created just now, and applies once more: their configuration then says
 // "existing".
-func (a *Agent) settle(ctx context.Context, n *node) error {
+func (a *Agent) settle(ctx context.Context, n *node) (err error) {
+	if len(n.want.Etcd) == 0 {
+		return nil
+	}
+	ctx, span := status.Step(ctx, "etcd: confirm")
+	defer func() { span.Done(err) }()
 	created := false
 	for _, member := range n.want.Etcd {
 		ctx, cancel := context.WithTimeout(ctx, n.config.Timeouts.Etcd)

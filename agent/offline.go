@@ -66,7 +66,7 @@ func Look(ctx context.Context, options Options) (*Looked, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.want, err = a.plan(n); err != nil {
+	if n.want, err = a.plan(ctx, n); err != nil {
 		return nil, err
 	}
 	return &Looked{Facts: n.facts, Plan: n.want, n: n}, nil

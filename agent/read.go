@@ -211,7 +211,9 @@ func layerKind(name string) string {
 // judge shows warnings and returns the errors among problems as one.
 func (a *Agent) judge(problems config.Problems) error {
 	for _, warning := range problems.Warnings() {
-		a.board.Warn(status.ReasonConfigWarning, warning.Remedy, warning.String())
+		remedy := warning.Remedy
+		warning.Remedy = "" // it is shown on a line of its own
+		a.board.Warn(status.ReasonConfigWarning, remedy, warning.String())
 	}
 	if err := problems.Err(); err != nil {
 		return status.Fail(status.ReasonConfigInvalid, "run `rekindle check` on it, correct it, and launch again", err)
