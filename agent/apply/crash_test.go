@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -197,5 +198,54 @@ func TestCrashThenAnotherPlan(t *testing.T) {
 		if now := tree(t, n.host.Root()); now != clean {
 			t.Fatalf("after a fault at %d the tree differs:\n%s\nwant\n%s", at, now, clean)
 		}
+	}
+}
+
+// TestCrashDuringRepair breaks the repair of a file that somebody edited. The unit may have read the edit, and the plan
+// is the one that it was started with, so that nothing but the record says that it has to be restarted.
+func TestCrashDuringRepair(t *testing.T) {
+	for at := 1; ; at++ {
+		n, p := first(t)
+		must(t, os.WriteFile(n.path(kubeletConf), []byte("edited"), 0o600))
+		f := &faulty{Host: n.host, Units: n.units, at: at, kill: true, after: true}
+		if !f.attempt(t, n, p) {
+			return
+		}
+		n.apply(p)
+		if jobs := n.units.did(); !slices.Contains(jobs, "restart kubelet.service") {
+			t.Fatalf("after a fault at %d: jobs %q", at, jobs)
+		}
+		n.settled(p)
+	}
+}
+
+// halfWritten is killed in the middle of writing several files.
+type halfWritten struct {
+	apply.Host
+	n *node
+}
+
+func (h halfWritten) Write(ctx context.Context, files ...apply.File) ([]string, error) {
+	if len(files) < 2 {
+		return h.Host.Write(ctx, files...)
+	}
+	for _, left := range []string{"/etc/systemd/system/.new.service.rekindle", "/etc/kubernetes/.etcd.yaml.rekindle"} {
+		must(h.n.t, os.WriteFile(h.n.path(left), []byte("half"), 0o600))
+	}
+	panic(errFault)
+}
+
+func TestCrashLeavesTemporaryFiles(t *testing.T) {
+	n, p := first(t)
+	clean := tree(t, n.host.Root())
+	f := &faulty{Host: halfWritten{n.host, n}, Units: n.units}
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = n.engine(f.Host, f.Units).Apply(t.Context(), successor(t, n))
+		t.Fatal("not cut")
+	}()
+	n.apply(p)
+	if now := tree(t, n.host.Root()); now != clean {
+		t.Errorf("the tree differs:\n%s\nwant\n%s", now, clean)
 	}
 }

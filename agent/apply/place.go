@@ -52,6 +52,11 @@ func (a *pass) place(ctx context.Context) error {
 		a.changed[p.Path] = true
 		a.rec.Assets[p.Path] = ownedAsset{SHA256: p.sum, Mode: p.Mode}
 	}
+	if a.old.Cut && !a.dry { // temporary files of the apply that was cut
+		if err := a.Host.Sweep(slices.Sorted(maps.Keys(a.rec.paths()))...); err != nil {
+			return err
+		}
+	}
 	if len(changes) == 0 && len(archives) == 0 {
 		return nil
 	}
@@ -60,11 +65,6 @@ func (a *pass) place(ctx context.Context) error {
 		a.rec.Assets[p.Path] = ownedAsset{Archive: true, Mode: p.Mode, Entries: a.old.Assets[p.Path].Entries}
 	}
 	a.forget()
-	if a.old.Cut && !a.dry { // temporary files of the apply that was cut
-		if err := a.Host.Sweep(slices.Sorted(maps.Keys(a.rec.paths()))...); err != nil {
-			return err
-		}
-	}
 	if err := a.begin(ctx); err != nil {
 		return err
 	}
