@@ -186,6 +186,7 @@ func (a *Agent) attempt(ctx context.Context, stage string) (*node, error) {
 	a.notify("STATUS=booting")
 	n, err := a.boot(ctx)
 	timeline.Root.Done(err)
+	a.board.Fetched(timeline.Snapshot().Root.Total())
 	timeline.Identify(a.board.Snapshot().Identity)
 	a.save(timeline)
 	if err != nil && ctx.Err() != nil {

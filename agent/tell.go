@@ -25,8 +25,12 @@ func (a *Agent) identify(in *inputs) {
 // tellAssets tells the status where assets come from, and what is wrong with that.
 func (a *Agent) tellAssets(objects *assets.Store) {
 	state := objects.State()
-	a.board.SetAssets(status.Assets{Source: state.Source, Manifest: state.Manifest, Signed: state.Signed,
-		Verified: !state.Unverified, Stale: state.Stale != "", Objects: state.Objects})
+	shown := status.Assets{Source: state.Source, Manifest: state.Manifest, Signed: state.Signed,
+		Verified: !state.Unverified, Stale: state.Stale != "", Objects: state.Objects}
+	for _, object := range objects.Manifest().Objects {
+		shown.Bytes += object.Size
+	}
+	a.board.SetAssets(shown)
 	a.board.Resolve(status.ReasonAssetsUnverified)
 	a.board.Resolve(status.ReasonManifestStale)
 	if state.Unverified {

@@ -133,6 +133,11 @@ func (b *Board) SetAssets(a Assets) {
 	b.update(func(s *Status) { s.Assets = a })
 }
 
+// Fetched says how many bytes came over the network for assets.
+func (b *Board) Fetched(bytes int64) {
+	b.update(func(s *Status) { s.Assets.Fetched = bytes })
+}
+
 // SetUnits replaces the list of units.
 func (b *Board) SetUnits(units ...Unit) {
 	b.update(func(s *Status) { s.Units = slices.Clone(units) })

@@ -39,7 +39,7 @@ func ConsoleReady(s *Status, tl *Timeline) string {
 		shortest := 0
 		for i, step := range steps {
 			part := oneLine(step.Name) + " " + Duration(step.End.Sub(step.Start))
-			if n := step.total(); n >= 1<<20 {
+			if n := step.Total(); n >= 1<<20 {
 				part += " (" + Bytes(n) + ")"
 			}
 			parts = append(parts, part)

@@ -111,7 +111,7 @@ func newRow(s *Span, start time.Time, total time.Duration, parentKind string) ro
 		to:       total,
 		parent:   len(s.Steps) > 0,
 		running:  s.End.IsZero(),
-		bytes:    s.total(),
+		bytes:    s.Total(),
 		attempts: s.Attempts,
 		err:      shorten(oneLine(s.Error), errorLimit, "…"),
 	}
@@ -121,11 +121,12 @@ func newRow(s *Span, start time.Time, total time.Duration, parentKind string) ro
 	return r
 }
 
-// total is the bytes of a step and all below it, whether it counted those of its steps itself or left that to them.
-func (s *Span) total() int64 {
+// Total is the bytes of a step and all below it, whether it counted those of its steps itself or left that to them. The
+// step must be done, or from a Snapshot.
+func (s *Span) Total() int64 {
 	var below int64
 	for _, step := range s.Steps {
-		below += step.total()
+		below += step.Total()
 	}
 	return max(s.Bytes, below)
 }

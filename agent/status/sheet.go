@@ -56,7 +56,7 @@ func (d *sheet) head() {
 	}
 	d.text(svgMargin, 40, titleSize, fitText(title, d.width-2*svgMargin, titleSize, true), `font-weight="600" fill="`+fill+`"`)
 	subtitle := "began " + d.tl.Root.Start.UTC().Format("2006-01-02 15:04:05.000 UTC")
-	if n := d.tl.Root.total(); n > 0 {
+	if n := d.tl.Root.Total(); n > 0 {
 		subtitle += " · " + Bytes(n) + " over the network"
 	}
 	d.text(svgMargin, 61, textSize, subtitle, `fill="#5b6675"`)

@@ -100,7 +100,7 @@ func TestTimelineConcurrently(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := read.Root.total(); n != 8*50 {
+	if n := read.Root.Total(); n != 8*50 {
 		t.Errorf("%d bytes of %d", n, 8*50)
 	}
 }
