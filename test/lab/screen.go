@@ -77,15 +77,15 @@ func (s *screen) section(name string) {
 }
 
 // check tells the result of one.
-func (s *screen) check(name, saw string, err error) {
+func (s *screen) check(name, saw string, took time.Duration, err error) {
 	mark, code := "✓", green
 	if err != nil {
 		mark, code = "✗", red
 	}
-	if saw == "" && err != nil {
-		saw = "failed"
+	if err != nil {
+		saw = s.paint(red, "failed")
 	}
-	s.line("  %s %-10s %s", s.paint(code, mark), name, saw)
+	s.line("  %s %-10s %s  %s", s.paint(code, mark), name, saw, s.paint(faint, duration(took)))
 	for _, e := range split(err) {
 		s.line("    %-10s %s", "", s.paint(red, strings.ReplaceAll(e.Error(), "\n", "\n               ")))
 	}

@@ -20,7 +20,8 @@ const runs = 3
 // sample is one measured run.
 type sample struct {
 	took time.Duration
-	rss  int64 // bytes
+	cpu  time.Duration // user and system
+	rss  int64         // bytes
 }
 
 func bench(ctx context.Context) (err error) {
@@ -99,6 +100,9 @@ func (b *comparison) compare(ctx context.Context, suffix, url string) error {
 	mine, other := median(ours, seconds), median(theirs, seconds)
 	report("assets_seconds"+suffix, mine, "s")
 	report("assets_awscli_seconds"+suffix, other, "s")
+	cpu := func(s sample) float64 { return s.cpu.Seconds() }
+	report("assets_cpu_seconds"+suffix, median(ours, cpu), "s")
+	report("assets_awscli_cpu_seconds"+suffix, median(theirs, cpu), "s")
 	report("assets_throughput"+suffix, total/mine/(1<<20), "MiB/s")
 	report("assets_ratio_vs_awscli"+suffix, mine/other, "ratio")
 	report("assets_peak_rss_mb"+suffix, median(ours, func(s sample) float64 { return float64(s.rss) / (1 << 20) }), "MiB")
@@ -119,6 +123,9 @@ func (b *comparison) measure(ctx context.Context, command func(to string) *exec.
 	start := time.Now()
 	out, err := cmd.Output()
 	s.took = time.Since(start)
+	if cmd.ProcessState != nil {
+		s.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
 	if err != nil {
 		return s, err
 	}

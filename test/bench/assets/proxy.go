@@ -73,13 +73,13 @@ func (p *flakyProxy) forward(client *net.TCPConn) {
 	var both sync.WaitGroup
 	both.Go(func() {
 		if errors.Is(p.requested(server, client), errReset) {
-			client.SetLinger(0)
+			_ = client.SetLinger(0) // so that closing it is a reset
 			client.Close()
 		}
 		server.Close()
 	})
 	both.Go(func() {
-		io.Copy(client, server) // in the kernel, so that the proxy takes little of the CPU that is measured
+		_, _ = io.Copy(client, server) // in the kernel, so that the proxy takes little of the CPU that is measured
 		client.Close()
 	})
 	both.Wait()

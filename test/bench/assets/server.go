@@ -60,7 +60,7 @@ func startServer(ctx context.Context, dir string) (url string, stop func() error
 			return "", nil, errors.Join(fmt.Errorf("server: %w", err), stop())
 		}
 		if strings.HasPrefix(line, "http://") { // versitygw has words of its own to say
-			go io.Copy(io.Discard, lines)
+			go func() { _, _ = io.Copy(io.Discard, lines) }()
 			return strings.TrimSpace(line), stop, nil
 		}
 	}

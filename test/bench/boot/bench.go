@@ -31,6 +31,7 @@ type bench struct {
 // sample is one boot.
 type sample struct {
 	toUnits  time.Duration
+	timeline *status.Timeline
 	rss      int64 // bytes
 	requests map[string]int
 }
@@ -80,8 +81,12 @@ func (b *bench) measure(ctx context.Context, role string, runs int) ([]sample, e
 }
 
 func (b *bench) tell(role, name string, s sample) {
-	if b.verbose {
-		fmt.Fprintf(os.Stderr, "%-8s %-8s %v, %d MiB, %v\n", role, name, s.toUnits.Round(time.Millisecond), s.rss>>20, s.requests)
+	if !b.verbose {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "\n%s, %s: %v, %d MiB, %v\n", role, name, s.toUnits.Round(time.Millisecond), s.rss>>20, s.requests)
+	if err := s.timeline.Text(os.Stderr, 100); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 }
 
@@ -118,7 +123,10 @@ func (b *bench) boot(ctx context.Context, role string, look func(*node.Node) err
 	if s.rss, err = peak(n.PID()); err != nil {
 		return s, err
 	}
-	if s.toUnits, err = toUnits(n); err != nil {
+	if s.timeline, err = n.Timeline(); err != nil {
+		return s, err
+	}
+	if s.toUnits, err = toUnits(s.timeline, n.Started()); err != nil {
 		return s, err
 	}
 	if err := n.Stop(ctx); err != nil { // what it still had to send is sent now
@@ -129,11 +137,7 @@ func (b *bench) boot(ctx context.Context, role string, look func(*node.Node) err
 }
 
 // toUnits is from just before the agent's exec to the end of the last step that started a unit.
-func toUnits(n *node.Node) (time.Duration, error) {
-	timeline, err := n.Timeline()
-	if err != nil {
-		return 0, err
-	}
+func toUnits(timeline *status.Timeline, started time.Time) (time.Duration, error) {
 	var last time.Time
 	var walk func(*status.Span)
 	walk = func(s *status.Span) {
@@ -146,9 +150,9 @@ func toUnits(n *node.Node) (time.Duration, error) {
 	}
 	walk(timeline.Root)
 	if last.IsZero() {
-		return 0, fmt.Errorf("node %s: its timeline has no step that started units", n.ID)
+		return 0, errors.New("the timeline has no step that started units")
 	}
-	return last.Sub(n.Started()), nil
+	return last.Sub(started), nil
 }
 
 // peak is the most memory that a process had resident.

@@ -7,37 +7,47 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 
 	"rekindle/test/lab/node"
 )
 
 // again restarts every agent: the second boot must find nothing to do, and the units must not notice.
 func (s *Suite) again(ctx context.Context) (string, error) {
-	var errs []error
-	kept := 0
-	for _, n := range s.Region.Nodes() {
-		before := units(n)
-		if len(before) == 0 {
-			errs = append(errs, fmt.Errorf("%s: no unit runs", n.ID))
-		}
-		if err := n.Restart(ctx); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		now, err := n.Ready(ctx)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if now.Apply.Changes != 0 {
-			errs = append(errs, fmt.Errorf("%s: the second boot changed %s", n.ID, strings.Join(now.Apply.Changed, ", ")))
-		}
-		if after := units(n); !maps.Equal(before, after) {
-			errs = append(errs, fmt.Errorf("%s: processes were %v, are %v", n.ID, before, after))
-		}
-		kept += len(before)
+	nodes := s.Region.Nodes()
+	kept, errs := make([]int, len(nodes)), make([]error, len(nodes))
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		all.Go(func() { kept[i], errs[i] = bootAgain(ctx, n) })
 	}
-	return fmt.Sprintf("agents restarted: nothing changed, %d processes kept", kept), errors.Join(errs...)
+	all.Wait()
+	sum := 0
+	for _, n := range kept {
+		sum += n
+	}
+	return fmt.Sprintf("agents restarted: nothing changed, %d processes kept", sum), errors.Join(errs...)
+}
+
+// bootAgain returns how many processes there were before and are still there.
+func bootAgain(ctx context.Context, n *node.Node) (int, error) {
+	before := units(n)
+	if len(before) == 0 {
+		return 0, fmt.Errorf("%s: no unit runs", n.ID)
+	}
+	if err := n.Restart(ctx); err != nil {
+		return 0, err
+	}
+	now, err := n.Ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if now.Apply.Changes != 0 {
+		return 0, fmt.Errorf("%s: the second boot changed %s", n.ID, strings.Join(now.Apply.Changed, ", "))
+	}
+	if after := units(n); !maps.Equal(before, after) {
+		return 0, fmt.Errorf("%s: processes were %v, are %v", n.ID, before, after)
+	}
+	return len(before), nil
 }
 
 // units are the processes of a node's units: PID and start, so that a PID that was used again counts as new.

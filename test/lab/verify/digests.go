@@ -9,41 +9,36 @@ import (
 	"fmt"
 	"io"
 	"os"
-
-	"rekindle/agent/plan"
-	"rekindle/test/lab/node"
+	"path/filepath"
 )
 
-// digests compares what lies at the path of each asset with the digest that the published manifest has for it. What
-// was unpacked is compared with the archive in the directory that was published.
+// digests compares what lies at the path of each asset with what was published: the published file must have the digest
+// that the manifest has, and what a node has must be equal to it, byte by byte.
 func (s *Suite) digests(ctx context.Context) (string, error) {
 	published, err := s.manifest(ctx)
 	if err != nil {
 		return "", err
 	}
 	var errs []error
+	sound := map[string]bool{}
 	files, unpacked := 0, 0
 	for _, n := range s.Region.Nodes() {
 		for _, a := range s.plans[n.ID].Assets {
-			want, ok := published[a.Object]
-			if !ok {
-				errs = append(errs, fmt.Errorf("%s: %s is not in the manifest", n.ID, a.Object))
-				continue
+			original := filepath.Join(s.Assets, a.Object)
+			if !sound[a.Object] {
+				sound[a.Object] = true
+				errs = append(errs, checkSum(original, a.Object, published))
 			}
 			if a.Unpack {
-				count, err := s.compareArchive(n, a)
+				count, err := compareArchive(original, n.Path(a.Path))
 				unpacked += count
 				if err != nil {
 					errs = append(errs, fmt.Errorf("%s: %s: %w", n.ID, a.Object, err))
 				}
 				continue
 			}
-			got, err := sum(n.Path(a.Path))
-			if err == nil && got != want {
-				err = fmt.Errorf("sha256 %s, the manifest has %s", got, want)
-			}
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %s: %w", n.ID, a.Path, err))
+			if err := equal(original, n.Path(a.Path)); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", n.ID, err))
 			}
 			files++
 		}
@@ -52,6 +47,26 @@ func (s *Suite) digests(ctx context.Context) (string, error) {
 		errs = append(errs, errors.New("no asset was placed"))
 	}
 	return fmt.Sprintf("%d files and %d unpacked ones are what the manifest says", files, unpacked), errors.Join(errs...)
+}
+
+func checkSum(path, object string, published map[string]string) error {
+	want, ok := published[object]
+	if !ok {
+		return fmt.Errorf("%s is not in the manifest", object)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return fmt.Errorf("%s: sha256 %s, the manifest has %s", path, got, want)
+	}
+	return nil
 }
 
 // manifest reads the published manifest from the store: sha256 by path.
@@ -71,21 +86,4 @@ func (s *Suite) manifest(ctx context.Context) (map[string]string, error) {
 		digests[o.Path] = o.SHA256
 	}
 	return digests, nil
-}
-
-func sum(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-func (s *Suite) compareArchive(n *node.Node, a plan.Asset) (int, error) {
-	return compareArchive(s.Assets+"/"+a.Object, n.Path(a.Path))
 }

@@ -5,6 +5,7 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"rekindle/agent/plan"
+	"rekindle/test/lab/node"
 	"rekindle/test/lab/region"
 )
 
@@ -61,18 +65,19 @@ func (c Check) run(ctx context.Context) (string, error) {
 }
 
 // Run runs all checks and tells each result. It returns an error when one failed.
-func (s *Suite) Run(ctx context.Context, tell func(name, saw string, err error)) error {
+func (s *Suite) Run(ctx context.Context, tell func(name, saw string, took time.Duration, err error)) error {
 	if err := s.readPlans(ctx); err != nil {
-		tell("plans", "", err)
+		tell("plans", "", 0, err)
 		return err
 	}
 	failed := 0
 	for _, c := range s.Checks() {
+		start := time.Now()
 		saw, err := c.run(ctx)
 		if err != nil {
 			failed++
 		}
-		tell(c.Name, saw, err)
+		tell(c.Name, saw, time.Since(start), err)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d checks failed", failed, len(s.Checks()))
@@ -82,23 +87,37 @@ func (s *Suite) Run(ctx context.Context, tell func(name, saw string, err error))
 
 // readPlans asks the agent's binary for the plan of each node, as an operator on the node would.
 func (s *Suite) readPlans(ctx context.Context) error {
-	s.plans = map[string]*plan.Plan{}
-	for _, n := range s.Region.Nodes() {
-		cmd := exec.CommandContext(ctx, s.Binary, "plan", "--root", n.Root, "--units", "process")
-		cmd.Env = n.Env
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		if err != nil {
-			return fmt.Errorf("rekindle plan on %s: %w\n%s", n.ID, err, &stderr)
-		}
-		p, err := plan.Read(strings.NewReader(string(out)))
-		if err != nil {
-			return fmt.Errorf("rekindle plan on %s: %w", n.ID, err)
-		}
-		s.plans[n.ID] = p
+	nodes := s.Region.Nodes()
+	plans := make([]*plan.Plan, len(nodes))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, n := range nodes {
+		group.Go(func() (err error) {
+			plans[i], err = readPlan(ctx, s.Binary, n)
+			return err
+		})
 	}
-	return nil
+	err := group.Wait()
+	s.plans = map[string]*plan.Plan{}
+	for i, n := range nodes {
+		s.plans[n.ID] = plans[i]
+	}
+	return err
+}
+
+func readPlan(ctx context.Context, binary string, n *node.Node) (*plan.Plan, error) {
+	cmd := exec.CommandContext(ctx, binary, "plan", "--root", n.Root, "--units", "process")
+	cmd.Env = n.Env
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("rekindle plan on %s: %w\n%s", n.ID, err, &stderr)
+	}
+	p, err := plan.Read(bytes.NewReader(out))
+	if err != nil {
+		return nil, fmt.Errorf("rekindle plan on %s: %w", n.ID, err)
+	}
+	return p, nil
 }
 
 // ready wants every agent to say so, and every unit of its plan to run.

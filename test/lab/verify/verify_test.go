@@ -69,7 +69,7 @@ func TestCompareArchive(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]string{"hi": "", "ho": "bin/a differs"} {
+	for text, want := range map[string]string{"hi": "", "ho": "bin/a differs", "h": "bin/a differs", "hi!": "bin/a differs"} {
 		if err := os.WriteFile(filepath.Join(root, "bin/a"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
