@@ -32,7 +32,7 @@ func (m *maker) assets() {
 			mode = 0 // the archive's own
 		}
 		found := m.offered(strings.TrimSpace(object), a)
-		if found == nil && a.Optional && m.in.Manifest == nil {
+		if found == nil && a.Optional && !m.listed() {
 			skipped++
 		}
 		for _, asset := range found {
@@ -54,6 +54,9 @@ func (m *maker) assets() {
 	}
 }
 
+// listed says whether it is known what the store offers.
+func (m *maker) listed() bool { return len(m.in.Manifest) > 0 }
+
 // offered finds the objects that an asset stands for.
 func (m *maker) offered(object string, a roles.Asset) []Asset {
 	if strings.Contains(path.Base(object), "*") {
@@ -63,7 +66,7 @@ func (m *maker) offered(object string, a roles.Asset) []Asset {
 				all = append(all, Asset{Object: name, SHA256: m.in.Manifest[name], Path: path.Join(a.Path, path.Base(name))})
 			}
 		}
-		if len(all) == 0 && !a.Optional && m.in.Manifest != nil {
+		if len(all) == 0 && !a.Optional && m.listed() {
 			m.missing = append(m.missing, object)
 		}
 		return all
@@ -72,7 +75,7 @@ func (m *maker) offered(object string, a roles.Asset) []Asset {
 	if !ok && a.Optional {
 		return nil
 	}
-	if !ok && m.in.Manifest != nil {
+	if !ok && m.listed() {
 		m.missing = append(m.missing, object)
 		return nil
 	}

@@ -30,6 +30,8 @@ func Check(p *Plan) []error {
 // checkFile chooses the reader by where the file lies.
 func checkFile(f File) []error {
 	switch dir, name := path.Split(f.Path); {
+	case strings.HasPrefix(dir, kubeletDropIns+"/"):
+		return checkDropIn(name, f.Content)
 	case strings.HasPrefix(dir, manifestsDir+"/"):
 		if strings.HasPrefix(name, ".") {
 			return []error{problem(name, "the kubelet ignores files that begin with a dot: rename it")}

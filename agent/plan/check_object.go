@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,7 +45,7 @@ func decode(text string) (any, []error) {
 	}
 	make, known := decoders[meta]
 	if !known {
-		return nil, nil
+		return nil, misspelt(meta)
 	}
 	var node yamlnode.Node
 	if err := yamlnode.Load([]byte(text), &node); err != nil {
@@ -72,6 +73,22 @@ func decode(text string) (any, []error) {
 		errs = checkProviders(o)
 	}
 	return object, errs
+}
+
+// misspelt refuses an unknown kind of a group of which some are known: it would not be checked, and not be read.
+func misspelt(meta metav1.TypeMeta) []error {
+	group, _, grouped := strings.Cut(meta.APIVersion, "/")
+	var all []string
+	for t := range decoders {
+		if strings.HasPrefix(t.APIVersion, group+"/") && grouped {
+			all = append(all, t.Kind+" of "+t.APIVersion)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	slices.Sort(all)
+	return []error{fmt.Errorf("%s of %s is not known: use %s", meta.Kind, meta.APIVersion, strings.Join(all, " or "))}
 }
 
 var fieldPath = regexp.MustCompile(`"([^"]+)"`)
@@ -178,6 +195,20 @@ func checkProviders(c *kubeletv1.CredentialProviderConfig) (errs []error) {
 		case p.APIVersion != "credentialprovider.kubelet.k8s.io/v1":
 			errs = append(errs, fmt.Errorf("providers[%d].apiVersion %q: use credentialprovider.kubelet.k8s.io/v1", i, p.APIVersion))
 		}
+	}
+	return errs
+}
+
+const kubeletDropIns = "/etc/kubernetes/kubelet.conf.d"
+
+// checkDropIn reads a drop-in of the kubelet's configuration, which loads files that end in .conf and no others.
+func checkDropIn(name, text string) []error {
+	object, errs := decode(text)
+	if _, ok := object.(*kubeletv1beta1.KubeletConfiguration); !ok && len(errs) == 0 {
+		return []error{errors.New("is no kubelet.config.k8s.io/v1beta1 KubeletConfiguration: the kubelet would not start with it")}
+	}
+	if !strings.HasSuffix(name, ".conf") {
+		errs = append(errs, errors.New("does not end in .conf: the kubelet would ignore it"))
 	}
 	return errs
 }

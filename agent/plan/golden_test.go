@@ -74,7 +74,7 @@ func cases(t *testing.T) (names []string) {
 	return names
 }
 
-func readCase(t *testing.T, name string) Input {
+func readCase(t testing.TB, name string) Input {
 	t.Helper()
 	dir := filepath.Join("testdata", name)
 	in := Input{Config: readConfig(t, read(t, filepath.Join(dir, "config.yaml")))}
@@ -99,7 +99,7 @@ func readCase(t *testing.T, name string) Input {
 	return in
 }
 
-func loadRole(t *testing.T, overlay, name string) roles.Role {
+func loadRole(t testing.TB, overlay, name string) roles.Role {
 	t.Helper()
 	var over fs.FS
 	if _, err := os.Stat(overlay); err == nil {
@@ -112,7 +112,7 @@ func loadRole(t *testing.T, overlay, name string) roles.Role {
 	return role
 }
 
-func readConfig(t *testing.T, text []byte) config.Config {
+func readConfig(t testing.TB, text []byte) config.Config {
 	t.Helper()
 	c, problems := config.Check("config.yaml", text)
 	if err := problems.Err(); err != nil {
@@ -121,7 +121,7 @@ func readConfig(t *testing.T, text []byte) config.Config {
 	return *c
 }
 
-func read(t *testing.T, name string) []byte {
+func read(t testing.TB, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(name)
 	if err != nil {

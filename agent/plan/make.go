@@ -18,8 +18,8 @@ type Input struct {
 	Config config.Config // complete: the result of config.Load
 	Facts  facts.Facts
 	Role   roles.Role
-	// Manifest maps the objects that the store offers to their sha256, which is empty where nobody published one. A nil
-	// Manifest (a laptop without the store) leaves the digests empty and the optional assets out.
+	// Manifest maps the objects that the store offers to their sha256, which is empty where nobody published one. Without
+	// any (a laptop, or a bare prefix that cannot be listed) digests stay empty and optional assets are left out.
 	Manifest map[string]string
 }
 

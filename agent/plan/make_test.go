@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -265,6 +266,41 @@ func TestMakeReasons(t *testing.T) {
 		Unwrap() []error
 	}](err); !ok {
 		t.Error("the mistakes cannot be taken apart")
+	}
+}
+
+// TestKubeletConfigWhole: whoever pastes a whole KubeletConfiguration gets it, and a wrong kind is refused.
+func TestKubeletConfigWhole(t *testing.T) {
+	in := readCase(t, "minion-aws")
+	in.Config.Kubelet.Config = map[string]any{
+		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "podPidsLimit": 4096,
+	}
+	p, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(p.Files, func(f File) bool { return f.Path == "/etc/kubernetes/kubelet.conf.d/50-operator.conf" })
+	want := "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\npodPidsLimit: 4096\n"
+	if i < 0 || p.Files[i].Content != want {
+		t.Errorf("%d: %q", i, p.Files[max(i, 0)].Content)
+	}
+	in.Config.Kubelet.Config["kind"] = "KubeProxyConfiguration"
+	if _, err := Make(in); err == nil || !strings.Contains(err.Error(), "50-operator.conf") {
+		t.Errorf("another kind passed: %v", err)
+	}
+}
+
+// TestManifestUnknown: without a list of what there is, what is required is planned and what is optional is not.
+func TestManifestUnknown(t *testing.T) {
+	in := readCase(t, "minion-aws")
+	for _, in.Manifest = range []map[string]string{nil, {}} {
+		p, err := Make(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.Assets) != 4 || len(p.Warnings) != 1 || p.Assets[0].SHA256 != "" {
+			t.Errorf("%d assets, warnings %q", len(p.Assets), p.Warnings)
+		}
 	}
 }
 
