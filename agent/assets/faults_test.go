@@ -239,7 +239,7 @@ func TestStallInsideABody(t *testing.T) {
 			first = false
 			reader, writer := io.Pipe()
 			context.AfterFunc(ctx, func() { writer.CloseWithError(ctx.Err()) })
-			go writer.Write(data[r.Offset : r.Offset+ChunkSize+77])
+			go func() { _, _ = writer.Write(data[r.Offset : r.Offset+ChunkSize+77]) }()
 			return reader, nil
 		}
 		s := opened(t, Options{Sources: []Source{hang}, Parallel: 1})
@@ -328,7 +328,7 @@ func TestS3ThroughResetsAndErrors(t *testing.T) {
 			s3Fault(w, http.StatusServiceUnavailable, "SlowDown")
 		case 2:
 			w.Header().Set("Content-Length", "1000000")
-			w.Write(make([]byte, 500))
+			_, _ = w.Write(make([]byte, 500))
 			panic(http.ErrAbortHandler) // the connection is cut
 		default:
 			return false

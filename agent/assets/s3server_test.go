@@ -160,7 +160,7 @@ func (s *s3Server) list(w http.ResponseWriter, prefix, after string) {
 		}
 		result.Contents = append(result.Contents, content{key, s.objects[key].etag, len(s.objects[key].data)})
 	}
-	xml.NewEncoder(w).Encode(result)
+	_ = xml.NewEncoder(w).Encode(result)
 }
 
 func (s *s3Server) complete(w http.ResponseWriter, r *http.Request, key, id string, body []byte) {

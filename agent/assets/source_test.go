@@ -36,7 +36,7 @@ var sourceKinds = map[string]func(t *testing.T, files map[string][]byte) Source{
 			default:
 				w.Header().Set("ETag", etagOf(data))
 				w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-				w.Write(data)
+				_, _ = w.Write(data)
 			}
 		})
 	},
