@@ -69,17 +69,13 @@ func readCluster(ctx context.Context, f flags, set binaries.Set) (*cluster, erro
 		return c, nil
 	}
 	c.assets = filepath.Join(f.dir, "assets")
-	var own []byte
-	if f.config != "" {
-		own = c.userData
-	}
 	var roles []string
 	for _, g := range c.groups() {
 		if g.desired > 0 {
 			roles = append(roles, g.role)
 		}
 	}
-	return c, demo.Assets(ctx, c.assets, f.dir, set, roles, own)
+	return c, demo.Assets(ctx, c.assets, f.dir, set, roles, f.config)
 }
 
 // imageConfig is what the AMI knows besides where the region is.

@@ -76,7 +76,7 @@ func run(ctx context.Context, runs int, binary string, verbose bool) (err error)
 // fill publishes the assets of the demo.
 func (b *bench) fill(ctx context.Context) error {
 	assets := filepath.Join(b.dir, "assets")
-	if err := demo.Assets(ctx, assets, b.dir, b.set, demo.Roles, nil); err != nil {
+	if err := demo.Assets(ctx, assets, b.dir, b.set, demo.Roles, ""); err != nil {
 		return err
 	}
 	if err := b.region.CreateStore(ctx, store); err != nil {

@@ -41,9 +41,9 @@ var optional = []string{
 	"images/linux/" + runtime.GOARCH + "/pause.tar",
 }
 
-// Assets fills a directory for `rekindle publish`: what the plans of the roles name. Without userData, the user's own
-// configuration, it puts the demo's cluster.yaml there, too. Files that it needs on the way go to scratch.
-func Assets(ctx context.Context, dir, scratch string, b binaries.Set, roles []string, userData []byte) error {
+// Assets fills a directory for `rekindle publish`: what the plans of the roles name. Without own, the file of the
+// user's configuration, it puts the demo's cluster.yaml there, too. Files that it needs on the way go to scratch.
+func Assets(ctx context.Context, dir, scratch string, b binaries.Set, roles []string, own string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -53,15 +53,11 @@ func Assets(ctx context.Context, dir, scratch string, b binaries.Set, roles []st
 	if err != nil {
 		return err
 	}
-	image, own := filepath.Join(scratch, "image.yaml"), filepath.Join(scratch, "user-data")
-	seen := filepath.Join(scratch, "facts.json")
-	files := map[string][]byte{seen: facts, image: []byte(imageYAML), own: userData}
-	if userData == nil {
+	image, seen := filepath.Join(scratch, "image.yaml"), filepath.Join(scratch, "facts.json")
+	files := map[string][]byte{seen: facts, image: []byte(imageYAML)}
+	if own == "" {
 		own = filepath.Join(dir, "cluster.yaml")
-		files = map[string][]byte{
-			seen: facts, image: []byte(imageYAML),
-			own: fmt.Appendf(nil, clusterYAML, binaries.Default.Kubernetes, binaries.Default.Etcd),
-		}
+		files[own] = fmt.Appendf(nil, clusterYAML, binaries.Default.Kubernetes, binaries.Default.Etcd)
 	}
 	for path, data := range files {
 		if err := os.WriteFile(path, data, 0o644); err != nil {
