@@ -230,11 +230,7 @@ func (a *Agent) locate(ctx context.Context, o opening) (_ *aws.Clients, err erro
 		return nil, err
 	}
 	asked := o.asked
-	region := self.Region
-	if asked.AWS.Region != "" {
-		region = asked.AWS.Region
-	}
-	return aws.New(ctx, aws.Options{Region: region, Partition: self.Partition, DNSSuffix: self.DNSSuffix,
+	return aws.New(ctx, aws.Options{Region: self.Region, Partition: self.Partition, DNSSuffix: self.DNSSuffix,
 		Endpoints: asked.AWS.Endpoints, PathStyle: asked.AWS.PathStyle, IMDS: o.meta, Logger: a.Logger,
 		UserAgent: "rekindle/" + a.Version})
 }
@@ -248,7 +244,7 @@ func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *conf
 			errors.New("no layer of the configuration names the store"))
 	}
 	var sources []assets.Source
-	newS3 := func(string) *s3.Client { return clients.S3("") }
+	newS3 := func(string) *s3.Client { return clients.S3(asked.AWS.Region) }
 	for _, place := range append(slices.Clone(asked.Mirrors), asked.Store) {
 		source, err := assets.ParseSource(place, newS3, &http.Client{})
 		if err != nil {
@@ -269,12 +265,12 @@ func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *conf
 		return nil, nil, err
 	}
 	a.tellAssets(objects)
-	records, err := openRecords(asked.Store, clients)
+	records, err := openRecords(asked.Store, clients.S3(asked.AWS.Region))
 	return objects, records, err
 }
 
 // openRecords makes the records of a store: only S3 and directories can keep any.
-func openRecords(place string, clients *aws.Clients) (store.Records, error) {
+func openRecords(place string, client *s3.Client) (store.Records, error) {
 	if dir, ok := strings.CutPrefix(place, "dir://"); ok {
 		return store.NewDir(dir), nil
 	}
@@ -284,7 +280,7 @@ func openRecords(place string, clients *aws.Clients) (store.Records, error) {
 			fmt.Errorf("store %s cannot keep the cluster's records", place))
 	}
 	bucket, prefix, _ := strings.Cut(rest, "/")
-	return store.NewS3(clients.S3(""), bucket, prefix), nil
+	return store.NewS3(client, bucket, prefix), nil
 }
 
 // clusterFile is the cluster-wide configuration, an object of the store like any other.
@@ -337,7 +333,7 @@ func (a *Agent) equip(in *inputs) {
 	in.keeper = &etcd.Keeper{Records: in.records, Host: durable{a.host}, Instance: in.facts.Instance.ID, Logger: a.Logger}
 	in.engine = &apply.Engine{
 		Host: a.host, Units: a.Units, Assets: &objects{store: in.objects}, Etcd: in.keeper,
-		Secrets: &secrets.Reader{Records: in.records, S3: func() *s3.Client { return in.clients.S3("") },
+		Secrets: &secrets.Reader{Records: in.records, S3: func() *s3.Client { return in.clients.S3(in.config.AWS.Region) },
 			Parameter: func(ctx context.Context, ask *ssm.GetParameterInput, options ...func(*ssm.Options)) (*ssm.GetParameterOutput, error) {
 				return in.clients.SSM().GetParameter(ctx, ask, options...)
 			}, Path: a.host.Path},

@@ -86,6 +86,7 @@ func New(ctx context.Context, o Options) (*Clients, error) {
 		return nil, fmt.Errorf("aws: %w", status.Fail(status.ReasonCredentials,
 			"correct the AWS_* variables or the shared configuration of the agent's unit", err))
 	}
+	cfg.HTTPClient = plainBodies{cfg.HTTPClient} // not before: AWS_CA_BUNDLE wants the SDK's own type
 	if o.Region != "" {
 		cfg.Region = o.Region
 	}

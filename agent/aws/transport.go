@@ -2,10 +2,12 @@ package aws
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
@@ -32,6 +34,20 @@ func newHTTPClient(silence time.Duration) *awshttp.BuildableClient {
 		t.MaxIdleConnsPerHost = 32 // assets are fetched in parallel
 		t.IdleConnTimeout = silence
 	})
+}
+
+// plainBodies hides the WriteTo of smithy-go's request bodies. In v1.28.8 it returns io.EOF once the body is closed, which
+// net/http takes for a failed write when the answer was there first, as from a store close by: it then cuts the
+// connection in the middle of the answer.
+type plainBodies struct{ next aws.HTTPClient }
+
+// Do implements aws.HTTPClient.
+func (p plainBodies) Do(req *http.Request) (*http.Response, error) {
+	if req.Body != nil && req.Body != http.NoBody {
+		req = req.Clone(req.Context())
+		req.Body = struct{ io.ReadCloser }{req.Body}
+	}
+	return p.next.Do(req)
 }
 
 // watched is a connection that fails when nothing moves for too long. Every write also renews the deadline for reads,

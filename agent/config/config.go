@@ -69,6 +69,7 @@ type Assets struct {
 
 // AWS changes what is otherwise learned from IMDS.
 type AWS struct {
+	// Region is the store's bucket's, when that is not the node's own.
 	Region string `yaml:"region,omitempty"`
 	// Endpoints replace a service's URL, by service name: s3, ec2, autoscaling, sts, ssm, route53, imds.
 	Endpoints map[string]string `yaml:"endpoints,omitempty"`
