@@ -1,0 +1,35 @@
+package aws
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+type bodyOf func(io.Reader)
+
+func (f bodyOf) Do(req *http.Request) (*http.Response, error) {
+	f(req.Body)
+	return nil, nil
+}
+
+// A body's own WriteTo must not reach net/http: smithy-go's returns io.EOF where nil is meant.
+func TestBodiesArePlain(t *testing.T) {
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1/", strings.NewReader("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := request.Body.(io.WriterTo); !ok {
+		t.Fatal("the request's body has no WriteTo, so this test would pass without the fix")
+	}
+	seen := false
+	response, err := plainBodies{bodyOf(func(body io.Reader) {
+		_, writes := body.(io.WriterTo)
+		data, err := io.ReadAll(body)
+		seen = !writes && err == nil && string(data) == "text"
+	})}.Do(request)
+	if response != nil || err != nil || !seen {
+		t.Errorf("response %v, error %v, plain and whole: %v", response, err, seen)
+	}
+}
