@@ -92,7 +92,7 @@ func New(ctx context.Context, o Options) (*Clients, error) {
 	}
 	if cfg.Region == "" {
 		return nil, fmt.Errorf("aws: %w", status.Fail(status.ReasonConfigInvalid,
-			"set `aws.region` in the configuration, or AWS_REGION; on EC2 it comes from IMDS", errors.New("no region is known")))
+			"set AWS_REGION, or --region where there is one; on EC2 it comes from IMDS", errors.New("no region is known")))
 	}
 	cfg.Retryer = retryer(cfg.RetryMaxAttempts)
 	cfg.Credentials = explained{cfg.Credentials}

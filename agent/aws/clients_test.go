@@ -101,7 +101,7 @@ func calls(ctx context.Context, c *Clients) map[string]func() error {
 func TestRegionIsRequired(t *testing.T) {
 	laptop(t)
 	_, err := New(t.Context(), Options{})
-	wantReason(t, err, status.ReasonConfigInvalid, "aws.region", "AWS_REGION")
+	wantReason(t, err, status.ReasonConfigInvalid, "AWS_REGION")
 
 	t.Setenv("AWS_REGION", "eu-west-1")
 	if c := newClients(t, Options{}); c.Region() != "eu-west-1" {
