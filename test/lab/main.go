@@ -85,6 +85,9 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	err = run(ctx, f)
+	if ctx.Err() != nil && err != nil {
+		err = errors.New("interrupted; everything has been stopped")
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)

@@ -85,7 +85,10 @@ func (s *screen) check(name, saw string, took time.Duration, err error) {
 	if err != nil {
 		saw = s.paint(red, "failed")
 	}
-	s.line("  %s %-10s %s  %s", s.paint(code, mark), name, saw, s.paint(faint, duration(took)))
+	if took >= 100*time.Millisecond {
+		saw += "  " + s.paint(faint, duration(took))
+	}
+	s.line("  %s %-10s %s", s.paint(code, mark), name, saw)
 	for _, e := range split(err) {
 		s.line("    %-10s %s", "", s.paint(red, strings.ReplaceAll(e.Error(), "\n", "\n               ")))
 	}
