@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"path"
 	"regexp"
 	"slices"
@@ -130,58 +129,3 @@ func checkSysctls(text string) (errs []error) {
 	}
 	return errs
 }
-
-// checkVersion finds settings that the node's Kubernetes version does not know: what starts with one minor may keep
-// the next from starting.
-func checkVersion(p *Plan, d *Data) (errs []error) {
-	minor := d.Kubernetes.Minor
-	for component, extra := range map[string]map[string]*string{
-		"kubelet": d.Config.Kubelet.ExtraArgs, "kube-apiserver": d.Config.Kubernetes.APIServer.ExtraArgs,
-		"kube-controller-manager": d.Config.Kubernetes.ControllerManager.ExtraArgs,
-		"kube-scheduler":          d.Config.Kubernetes.Scheduler.ExtraArgs, "kube-proxy": d.Config.Kubernetes.Proxy.ExtraArgs,
-	} {
-		for name, value := range extra {
-			for _, gone := range removedFlags {
-				if value != nil && gone.component == component && gone.flag == name && minor >= gone.minor {
-					errs = append(errs, problem(component+" extraArgs."+name, "Kubernetes 1.%d does not know it and would not start: %s",
-						minor, gone.remedy))
-				}
-			}
-		}
-	}
-	for field, since := range newFields {
-		if _, set := d.Config.Kubelet.Config[field]; set && minor < since {
-			errs = append(errs, problem("kubelet.config."+field, "exists from Kubernetes 1.%d on, and this node runs 1.%d: remove it",
-				since, minor))
-		}
-	}
-	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
-	return errs
-}
-
-// removedFlags are flags that are still found in old configurations.
-var removedFlags = []struct {
-	component, flag string
-	minor           int // the first without it
-	remedy          string
-}{
-	{"kubelet", "pod-infra-container-image", 35, "remove it, containerd.sandboxImage pins the image"}, // kubernetes#133779
-	{"kubelet", "cloud-config", 34, "remove it, the cloud controller reads its own"},                  // kubernetes#130161
-	{"kubelet", "container-runtime", 27, "remove it, there is only the remote one"},
-	{"kubelet", "network-plugin", 24, "remove it, containerd loads CNI plugins"},
-	{"kubelet", "cni-bin-dir", 24, "remove it, containerd loads CNI plugins"},
-	{"kubelet", "cni-conf-dir", 24, "remove it, containerd loads CNI plugins"},
-	{"kubelet", "keep-terminated-pod-volumes", 31, "remove it"},
-	{"kube-apiserver", "cloud-provider", 33, "remove it, the cloud controller is a component of its own"},
-	{"kube-apiserver", "cloud-config", 33, "remove it, the cloud controller reads its own"},
-	{"kube-apiserver", "insecure-port", 24, "remove it"},
-	{"kube-apiserver", "service-account-api-audiences", 25, "use api-audiences"},
-	{"kube-controller-manager", "pod-eviction-timeout", 27, "remove it, taints decide"},
-	{"kube-controller-manager", "enable-taint-manager", 27, "remove it, it is always on"},
-	{"kube-controller-manager", "horizontal-pod-autoscaler-downscale-delay", 31, "use horizontal-pod-autoscaler-downscale-stabilization"},
-	{"kube-scheduler", "policy-config-file", 23, "use a KubeSchedulerConfiguration with config"},
-}
-
-// newFields of KubeletConfiguration, by the first minor that knows them. An older kubelet ignores them with a log line
-// that nobody reads. (Compared: k8s.io/kubelet v0.34 to v0.37.)
-var newFields = map[string]int{"memoryReservationPolicy": 36, "tlsCurvePreferences": 36, "defaultPodSysctls": 37}

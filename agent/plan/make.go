@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"rekindle/agent/config"
 	"rekindle/agent/facts"
@@ -26,7 +27,7 @@ type Input struct {
 // Make says what the machine must look like. It is pure: the same Input makes the same Plan. All that is wrong is
 // reported at once, with the place and the remedy.
 func Make(in Input) (*Plan, error) {
-	m := maker{in: in, config: &in.Config, plan: &Plan{Cluster: in.Config.Cluster, Role: in.Role.Name}}
+	m := maker{in: in, origins: map[string]string{}, config: &in.Config, plan: &Plan{Cluster: in.Config.Cluster, Role: in.Role.Name}}
 	m.make()
 	if err := errors.Join(m.errs...); err != nil {
 		return nil, status.Fail(m.reason(), "", err)
@@ -40,7 +41,8 @@ type maker struct {
 	data    *Data
 	render  *renderer
 	plan    *Plan
-	missing []string // assets that the manifest lacks
+	origins map[string]string // where a file's content comes from, for messages
+	missing []string          // assets that the manifest lacks
 	errs    []error
 }
 
@@ -56,11 +58,34 @@ func (m *maker) make() {
 	m.files()
 	m.operator()
 	m.units()
+	m.unknownFlags()
 	m.sort()
 	if len(m.errs) == 0 {
-		m.errs = append(m.errs, Check(m.plan)...)
+		for _, err := range Check(m.plan) {
+			m.fail(m.traced(err))
+		}
 		m.errs = append(m.errs, checkVersion(m.plan, m.data)...)
 	}
+}
+
+// traced adds where to correct what is wrong with a rendered file.
+func (m *maker) traced(err error) error {
+	name, _, _ := strings.Cut(err.Error(), ": ")
+	origin := m.origins[name]
+	if setting := settings[name]; setting != "" {
+		origin = setting + " in the configuration"
+	}
+	if origin == "" {
+		return err
+	}
+	return fmt.Errorf("%w (it comes from %s)", err, origin)
+}
+
+// settings are the files that hold little else than one setting of the operator's.
+var settings = map[string]string{
+	"/etc/kubernetes/kubelet.conf.d/50-operator.conf": "kubelet.config",
+	"/etc/sysctl.d/90-rekindle.conf":                  "sysctls",
+	"/etc/modules-load.d/rekindle.conf":               "modules",
 }
 
 func (m *maker) reason() status.Reason {
@@ -149,6 +174,7 @@ func (m *maker) files() {
 		text, err := m.render.file(f)
 		m.fail(err)
 		m.plan.Files = append(m.plan.Files, File{Path: f.Path, Mode: mode, Content: text})
+		m.origins[f.Path] = f.Source
 	}
 }
 

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestMakeRefuses(t *testing.T) {
 		},
 		"misspelt kubelet field": {
 			edit: func(in *Input) { in.Config.Kubelet.Config = map[string]any{"maxPodz": 3} },
-			want: []string{"/etc/kubernetes/kubelet.conf.d/50-operator.conf", "line 3", `unknown field "maxPodz"`},
+			want: []string{"/etc/kubernetes/kubelet.conf.d/50-operator.conf", "line 3", `unknown field "maxPodz"`, "kubelet.config in the configuration"},
 		},
 		"kubelet field in the wrong case": {
 			edit: func(in *Input) { in.Config.Kubelet.Config = map[string]any{"MaxPods": 3} },
@@ -90,7 +91,7 @@ func TestMakeRefuses(t *testing.T) {
 			edit: func(in *Input) {
 				in.Config.Patches = []config.Patch{{Path: apiServerManifest, Patch: map[string]any{"spec": map[string]any{"hostNet": true}}}}
 			},
-			want: []string{apiServerManifest, `unknown field "spec.hostNet"`, "line "},
+			want: []string{apiServerManifest, `unknown field "spec.hostNet"`, "line ", "roles/master/rootfs/etc/kubernetes/manifests/kube-apiserver.yaml.tmpl and from patches"},
 		},
 		"patch that is neither": {
 			edit: func(in *Input) { in.Config.Patches = []config.Patch{{Path: apiServerManifest, Patch: "x"}} },
@@ -301,6 +302,52 @@ func TestManifestUnknown(t *testing.T) {
 		if len(p.Assets) != 4 || len(p.Warnings) != 1 || p.Assets[0].SHA256 != "" {
 			t.Errorf("%d assets, warnings %q", len(p.Assets), p.Warnings)
 		}
+	}
+}
+
+// TestUnknownFlags: a misspelt flag is told, with the one that was meant; a known one is not.
+func TestUnknownFlags(t *testing.T) {
+	val := "x"
+	in := readCase(t, "master-aws")
+	in.Config.Kubernetes.APIServer.ExtraArgs = map[string]*string{
+		"oidc-issuer-ulr": &val, "oidc-client-id": &val, "audit-webhook-batch-max-size": &val, "ours": nil,
+	}
+	in.Config.Kubernetes.Proxy.ExtraArgs = map[string]*string{"frobnicate-the-thing": &val}
+	p, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"kube-apiserver extraArgs.oidc-issuer-ulr: no component of Kubernetes 1.34 to 1.37 has this flag, did you mean oidc-issuer-url?",
+		"kube-proxy extraArgs.frobnicate-the-thing: no component of Kubernetes 1.34 to 1.37 has this flag",
+	}
+	if !slices.Equal(p.Warnings, want) {
+		t.Errorf("%q", p.Warnings)
+	}
+}
+
+// TestRolesUseKnownFlags: every flag that the built-in roles pass exists.
+func TestRolesUseKnownFlags(t *testing.T) {
+	known, seen := knownFlags(), 0
+	flag := regexp.MustCompile(`(?m)(?:^|[ "])--([a-z][a-z0-9-]*)=`)
+	for _, name := range cases(t) {
+		p, err := Make(readCase(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range p.Files {
+			if !strings.HasPrefix(f.Path, manifestsDir+"/kube-") && !strings.HasSuffix(f.Path, "/rekindle-flags.env") {
+				continue
+			}
+			for _, m := range flag.FindAllStringSubmatch(f.Content, -1) {
+				if seen++; !slices.Contains(known, m[1]) {
+					t.Errorf("%s: %s: there is no flag %s", name, f.Path, m[1])
+				}
+			}
+		}
+	}
+	if seen < 500 {
+		t.Errorf("looked at %d flags only", seen)
 	}
 }
 

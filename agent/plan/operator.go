@@ -36,7 +36,8 @@ func (m *maker) operator() {
 }
 
 // put adds a file, in the place of one of the same path.
-func (m *maker) put(f File) {
+func (m *maker) put(origin string, f File) {
+	m.origins[f.Path] = origin + " in the configuration"
 	if i := m.find(f.Path); i >= 0 {
 		m.plan.Files[i] = f
 		return
@@ -64,7 +65,7 @@ func (m *maker) containerd() {
 		m.plan.Files[i].Content = merged
 	}
 	for _, r := range m.config.Containerd.Registries {
-		m.put(File{Path: path.Join("/etc/containerd/certs.d", r.Host, "hosts.toml"), Mode: 0o644, Content: hostsTOML(r)})
+		m.put("containerd.registries", File{Path: path.Join("/etc/containerd/certs.d", r.Host, "hosts.toml"), Mode: 0o644, Content: hostsTOML(r)})
 	}
 }
 
@@ -130,7 +131,7 @@ func (m *maker) staticPod(name string, pod map[string]any) {
 	}
 	text, err := toYAML(pod)
 	m.fail(err)
-	m.put(File{Path: file, Mode: 0o600, Content: text + "\n"})
+	m.put("staticPods."+name, File{Path: file, Mode: 0o600, Content: text + "\n"})
 }
 
 func (m *maker) file(i int, f config.File) {
@@ -149,15 +150,15 @@ func (m *maker) file(i int, f config.File) {
 	if slices.ContainsFunc(m.config.Files[:i], func(other config.File) bool { return other.Path == f.Path }) {
 		m.fail(problem("files: "+f.Path, "given twice: keep one"))
 	}
-	m.put(File{Path: f.Path, Mode: mode, Content: text, From: f.From})
+	m.put("files", File{Path: f.Path, Mode: mode, Content: text, From: f.From})
 }
 
 func (m *maker) unitFiles(u config.Unit) {
 	if u.Content != "" {
-		m.put(File{Path: path.Join(unitsDir, u.Name), Mode: 0o644, Content: u.Content})
+		m.put("units", File{Path: path.Join(unitsDir, u.Name), Mode: 0o644, Content: u.Content})
 	}
 	for _, name := range keys(u.DropIns) {
-		m.put(File{Path: path.Join(unitsDir, u.Name+".d", name), Mode: 0o644, Content: u.DropIns[name]})
+		m.put("units", File{Path: path.Join(unitsDir, u.Name+".d", name), Mode: 0o644, Content: u.DropIns[name]})
 	}
 }
 
@@ -181,6 +182,7 @@ func (m *maker) patch(p config.Patch) {
 		return
 	}
 	f.Content = text
+	m.origins[p.Path] += " and from patches"
 }
 
 func (m *maker) yamlFiles() (names []string) {
