@@ -24,16 +24,19 @@ const runChunks = 4
 //
 // Errors carry AssetCorrupt, AssetMissing, StoreAccessDenied or StoreUnreachable. Temporary failures are retried until
 // ctx ends, or Options.Timeout if ctx has no deadline.
-func (s *Store) Fetch(ctx context.Context, objects ...Object) (err error) {
-	missing := s.missing(objects)
-	if !s.options.SyncLater {
-		if err := s.settle(ctx, objects); err != nil {
+func (s *Store) Fetch(ctx context.Context, objects ...Object) error {
+	if missing := s.missing(objects); len(missing) > 0 {
+		if err := s.fetch(ctx, missing); err != nil {
 			return err
 		}
 	}
-	if len(missing) == 0 {
+	if s.options.SyncLater {
 		return nil
 	}
+	return s.settle(ctx, objects) // what another process left unsynced; our own is on disk
+}
+
+func (s *Store) fetch(ctx context.Context, missing []Object) (err error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	if current := status.Current(ctx); current == nil || current.Name != "assets" {

@@ -2,7 +2,13 @@ package assets
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"testing"
+	"time"
+
+	"rekindle/agent/status"
 )
 
 func TestPublishThenFetch(t *testing.T) {
@@ -24,5 +30,29 @@ func TestPublishThenFetch(t *testing.T) {
 	}
 	if err := s.Fetch(t.Context(), s.Manifest().Objects...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestTimeline(t *testing.T) {
+	store, _, o := bigStore(t)
+	src := &faulty{Source: store, name: "store"}
+	calls := 0
+	src.get = func(context.Context, Range) (io.ReadCloser, error) {
+		if calls++; calls == 1 {
+			return nil, errors.New("503 Slow Down")
+		}
+		return nil, nil
+	}
+	s := opened(t, Options{Sources: []Source{src}, Parallel: 1})
+	line := status.NewTimeline("boot", time.Now())
+	if err := s.Fetch(status.WithTimeline(t.Context(), line), o); err != nil {
+		t.Fatal(err)
+	}
+	if len(line.Root.Steps) != 1 || line.Root.Steps[0].Name != "assets" || len(line.Root.Steps[0].Steps) != 1 {
+		t.Fatalf("steps %+v, want assets and the object below it", line.Root.Steps)
+	}
+	step := line.Root.Steps[0].Steps[0]
+	if step.Name != "big" || step.Bytes != o.Size || step.Attempts != 2 || step.End.IsZero() || step.Error != "" {
+		t.Errorf("step %+v, want %d bytes in 2 attempts", step, o.Size)
 	}
 }

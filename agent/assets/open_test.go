@@ -201,7 +201,7 @@ func TestManifestOfTheFirstSourceThatHasOne(t *testing.T) {
 	_, err = open(t, Options{Sources: []Source{empty}})
 	wantReason(t, err, status.ReasonAssetMissing, empty.String(), "rekindle publish", "assets.unverified")
 	_, err = open(t, Options{})
-	wantReason(t, err, status.ReasonConfigInvalid, "assets.sources")
+	wantReason(t, err, status.ReasonConfigInvalid, "store: s3://")
 	s = opened(t, Options{Sources: []Source{one}})
 	_, err = s.Read(t.Context(), "b")
 	wantReason(t, err, status.ReasonAssetMissing, "asset b", one.String(), "publish")

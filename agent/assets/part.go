@@ -35,8 +35,9 @@ var (
 	errHave = errors.New("in the cache")
 )
 
-// openPart begins or resumes an object, or returns errBusy or errHave. The journal is written after the data, but a crash of the
-// machine may keep the one and lose the other, so a claim saves the transfer of a chunk, never its verification.
+// openPart begins or resumes an object, or returns errBusy or errHave. The journal is written after the data, but a
+// crash of the machine may keep the one and lose the other, so a claim saves the transfer of a chunk, never its
+// verification.
 func (c *cache) openPart(o Object, synced bool) (_ *part, err error) {
 	path := c.file(o) + ".part"
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
@@ -175,7 +176,7 @@ func (p *part) finish() error {
 	if err := os.Rename(final+".part", final); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
-	if err := os.Remove(final + ".part.chunks"); err != nil {
+	if err := os.Remove(final + ".part.chunks"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cache: %w", err)
 	}
 	if p.synced {
@@ -208,7 +209,7 @@ func diskError(c *cache, o Object, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("cache: %s: %w", o.Path, err)
+	err = fmt.Errorf("cache: %w", err)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
 		return status.Fail(status.ReasonApplyFailed,
 			fmt.Sprintf("the disk of %s is full: it needs %d MiB for this object; enlarge the volume, or free space", c.dir, o.Size>>20+1), err)

@@ -83,7 +83,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	defer func() { span.Done(err) }()
 	s := &Store{options: options.withDefaults(), sources: options.Sources}
 	if len(s.sources) == 0 {
-		return nil, status.Fail(status.ReasonConfigInvalid, "name the store under assets.sources", errors.New("assets: no source"))
+		return nil, status.Fail(status.ReasonConfigInvalid, "set store: s3://BUCKET/PREFIX", errors.New("assets: no source"))
 	}
 	if options.PublicKey != "" {
 		s.key = new(minisign.PublicKey)
@@ -169,7 +169,7 @@ func (s *Store) settle(ctx context.Context, objects []Object) error {
 			continue
 		}
 		if err := s.cache.settle(o); err != nil {
-			return fmt.Errorf("settle: %w", err)
+			return fmt.Errorf("asset %s: settle: %w", o.Path, err)
 		}
 	}
 	return nil

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"rekindle/agent/assets"
 )
 
 const runs = 3
@@ -49,6 +51,11 @@ func bench(ctx context.Context) (err error) {
 		return err
 	}
 	report("assets_publish_seconds", time.Since(start).Seconds(), "s")
+	if again, err := assets.Publish(ctx, assets.PublishOptions{Dir: data, Target: target(server)}); err != nil {
+		return err
+	} else if !again.Unchanged || again.Uploaded != 0 {
+		return fmt.Errorf("the same files published again: %+v; want no change", again)
+	}
 	report("assets_objects", float64(result.Objects), "objects")
 	report("assets_bytes", float64(result.Bytes)/(1<<20), "MiB")
 	if err := os.RemoveAll(data); err != nil {

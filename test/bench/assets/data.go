@@ -54,12 +54,13 @@ func writeNoise(path string, seed byte, size int64) error {
 }
 
 func publish(ctx context.Context, url, dir string) (assets.Result, error) {
-	c := client(url)
-	if _, err := c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
+	if _, err := client(url).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
 		return assets.Result{}, err
 	}
-	return assets.Publish(ctx, assets.PublishOptions{Dir: dir, Target: assets.NewS3(c, bucket, prefix)})
+	return assets.Publish(ctx, assets.PublishOptions{Dir: dir, Target: target(url)})
 }
+
+func target(url string) *assets.S3 { return assets.NewS3(client(url), bucket, prefix) }
 
 // check reads what was fetched once more, with the other digest: an object's name is its SHA-256.
 func check(dir string, objects int) error {

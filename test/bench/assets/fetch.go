@@ -14,7 +14,7 @@ import (
 // writing to the kernel, unless it is told to wait for the disk.
 func fetch(ctx context.Context, url, cache string, synced bool) error {
 	store, err := assets.Open(ctx, assets.Options{
-		Sources: []assets.Source{assets.NewS3(client(url), bucket, prefix)}, CacheDir: cache, SyncLater: !synced,
+		Sources: []assets.Source{target(url)}, CacheDir: cache, SyncLater: !synced,
 	})
 	if err != nil {
 		return err
