@@ -150,6 +150,14 @@ func kubernetes(c *config.Config, node Node, controlPlane bool) (Kubernetes, []e
 	k.FeatureGates = strings.Join(gates, ",")
 	// With the VPC's own addresses for pods there is nothing to hand out.
 	k.NodeCIDRs = !c.Node.ENIPods && len(c.Kubernetes.PodCIDRs) > 0
+	if controlPlane && len(c.Kubernetes.ServiceCIDRs) > 0 {
+		service, err := netip.ParsePrefix(c.Kubernetes.ServiceCIDRs[0])
+		own, errIP := netip.ParseAddr(node.IP)
+		if err == nil && errIP == nil && service.Addr().Is4() != own.Is4() {
+			errs = append(errs, problem("kubernetes.serviceCIDRs[0]", "%s is not of the family of the node's address %s, and the API "+
+				"server would not start: put the other first, or set node.ipFamily", service, own))
+		}
+	}
 	if k.NodeCIDRs && !c.Kubernetes.ControllerManager.Disabled {
 		errs = append(errs, checkPodCIDRs(c)...)
 	}

@@ -144,6 +144,9 @@ func edits(a, b []string) []edit {
 		tail++
 	}
 	x, y := a[head:len(a)-tail], b[head:len(b)-tail]
+	if len(x)*len(y) > maxTable {
+		return rewritten(a, b, head, tail)
+	}
 	length := make([][]int, len(x)+1)
 	for i := range length {
 		length[i] = make([]int, len(y)+1)
@@ -180,6 +183,26 @@ func edits(a, b []string) []edit {
 	for k := range tail {
 		i, j := len(a)-tail+k, len(b)-tail+k
 		all = append(all, edit{' ', a[i], i, j})
+	}
+	return all
+}
+
+// maxTable bounds the memory of a comparison; beyond it a text counts as written anew.
+const maxTable = 4 << 20
+
+// rewritten drops the middle of a and adds that of b.
+func rewritten(a, b []string, head, tail int) (all []edit) {
+	for i := range head {
+		all = append(all, edit{' ', a[i], i, i})
+	}
+	for i := head; i < len(a)-tail; i++ {
+		all = append(all, edit{'-', a[i], i, head})
+	}
+	for j := head; j < len(b)-tail; j++ {
+		all = append(all, edit{'+', b[j], len(a) - tail, j})
+	}
+	for k := range tail {
+		all = append(all, edit{' ', a[len(a)-tail+k], len(a) - tail + k, len(b) - tail + k})
 	}
 	return all
 }

@@ -98,8 +98,14 @@ func TestEdits(t *testing.T) {
 		}
 		return lines
 	}
-	for range 3000 {
+	large := func(letter string) []string {
+		return slices.Concat([]string{"head"}, slices.Repeat([]string{letter}, 3000), []string{"tail"})
+	}
+	for i := range 3000 {
 		a, b := text(), text()
+		if i == 0 {
+			a, b = large("a"), large("b") // too large for the table
+		}
 		var old, now []string
 		for _, e := range edits(a, b) {
 			if e.a != len(old) || e.b != len(now) {

@@ -66,6 +66,47 @@ func TestWordsShell(t *testing.T) {
 	}
 }
 
+// TestFunctions renders each function once, as docs/roles.md describes it.
+func TestFunctions(t *testing.T) {
+	in := readCase(t, "events")
+	m := maker{in: in, origins: map[string]string{}, config: &in.Config, plan: &Plan{}}
+	m.gather()
+	m.assets()
+	if len(m.errs) > 0 {
+		t.Fatal(m.errs)
+	}
+	for text, want := range map[string]string{
+		`{{ json .Node.IPs }}`:                                     `["10.0.1.17"]`,
+		`{{ quote "a \"b\" <c>" }}`:                                `"a \"b\" <c>"`,
+		`{{ yaml (dict "b" 1 "a" "x") }}`:                          "a: x\nb: 1",
+		`  {{ indent 2 (toYaml (dict "b" 1 "a" "x")) }}`:           "  a: x\n  b: 1",
+		`{{ b64 "rekindle" }}`:                                     "cmVraW5kbGU=",
+		`{{ join "+" (lines "a\n\n b\n") }}`:                       "a+ b",
+		`{{ words (lines "a b\nc") }}`:                             `"a b" c`,
+		`{{ pairs .Node.Labels }}`:                                 "topology.kubernetes.io/region=cn-north-1,topology.kubernetes.io/zone=cn-north-1a",
+		`{{ env "a b" }}`:                                          `"a b"`,
+		`{{ define "x" }}[{{ . }}]{{ end }}{{ include "x" 7 }}`:    "[7]",
+		`{{ flags "--a=1" nil }}`:                                  "[--a=1]",
+		`{{ args "kube-proxy" "--a=1" }}`:                          "[--a=1]",
+		`{{ image "kube-proxy" }}`:                                 "registry.k8s.io/kube-proxy:v1.36.1",
+		`{{ wanted "crictl" }}`:                                    "true",
+		`{{ carries "events" "unit" }} {{ carries "main" "pod" }}`: "true false",
+		`{{ (etcd "events").ClientPort }}`:                         "2381",
+		`{{ len (ecrImages .Instance.DNSSuffix) }}`:                "11",
+	} {
+		got, err := m.render.template("test", text)
+		if err != nil || got != want {
+			t.Errorf("%s gives %q (%v), want %q", text, got, err, want)
+		}
+	}
+	for _, text := range []string{`{{ dict "a" }}`, `{{ dict 1 2 }}`, `{{ args "kube-dns" "" }}`, `{{ image "etcd" }}`, `{{ etcd "x" }}`,
+		`{{ flags "a" nil }}`, `{{ include "nowhere" . }}`} {
+		if got, err := m.render.template("test", text); err == nil {
+			t.Errorf("%s gives %q", text, got)
+		}
+	}
+}
+
 func TestECRImages(t *testing.T) {
 	for _, suffix := range []string{"amazonaws.com", "amazonaws.com.cn"} {
 		if images := ecrImages(suffix); !slices.Contains(images, "*.dkr.ecr.*."+suffix) || len(images) != len(ecrImages("")) {

@@ -12,6 +12,7 @@ import (
 
 	"rekindle/agent/config"
 	"rekindle/agent/status"
+	"rekindle/roles"
 )
 
 // TestMakeRefuses puts one mistake into a sound input and wants it named, with its place and what to do.
@@ -27,6 +28,39 @@ func TestMakeRefuses(t *testing.T) {
 				in.Config.Files = []config.File{{Path: "/etc/x", Template: true, Content: "a\nb {{ .Env.NOWHERE }}\n"}}
 			},
 			want: []string{"files[/etc/x]:2:", "NOWHERE is not defined", "AVAIL_ZONE, CLUSTER", "set env.NOWHERE"},
+		},
+		"undefined name in a file of the older syntax": {
+			edit: func(in *Input) {
+				in.Role.Files = append(slices.Clone(in.Role.Files), roles.File{
+					Path: "/etc/p", Syntax: roles.Percent, Source: "overlay/master/rootfs/etc/p", Text: "100%\na %%REGION%% %%NOPE%%\n",
+				})
+			},
+			want: []string{"overlay/master/rootfs/etc/p:2: NOPE is not defined", "AVAIL_ZONE"},
+		},
+		"mistake in a partial": {
+			edit: func(in *Input) {
+				in.Role.Partials = append(slices.Clone(in.Role.Partials), roles.File{
+					Path: "p.tmpl", Source: "overlay/master/partials/p.tmpl", Text: "{{ define \"p\" }}\n{{ .Env.NOPE }}{{ end }}",
+				})
+				in.Config.Files = []config.File{{Path: "/etc/x", Template: true, Content: "{{ include \"p\" . }}"}}
+			},
+			want: []string{"overlay/master/partials/p.tmpl:2:", "NOPE is not defined"},
+		},
+		"condition that is none": {
+			edit: func(in *Input) {
+				in.Role.Units = append(slices.Clone(in.Role.Units), roles.Unit{Name: "x.service", When: "perhaps"})
+			},
+			want: []string{"role master: unit x.service", `"perhaps" renders "perhaps"`},
+		},
+		"asset that the role does not have": {
+			edit: func(in *Input) {
+				in.Config.Files = []config.File{{Path: "/etc/x", Template: true, Content: "{{ wanted \"helm\" }}"}}
+			},
+			want: []string{"files[/etc/x]:1:", `no asset "helm"`},
+		},
+		"service network of another family": {
+			edit: func(in *Input) { in.Config.Kubernetes.ServiceCIDRs = []string{"fd00:1::/112", "10.1.0.0/16"} },
+			want: []string{"kubernetes.serviceCIDRs[0]", "put the other first"},
 		},
 		"unknown field of the data": {
 			edit: func(in *Input) {
