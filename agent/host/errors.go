@@ -32,7 +32,7 @@ func explain(p string, err error) error {
 	case syscall.EROFS:
 		hint = "the file system is mounted read-only: mount it with rw, or have the role write below a path that is writable"
 	case syscall.EPERM:
-		hint = "if the agent runs as root, the file is immutable or a security module denies it: see lsattr " + p + ", and remove the flag with chattr -i"
+		hint = "if the agent runs as root, the file is immutable or a security module denies it: see lsattr " + p + "; chattr -i " + p + " removes the flag"
 	case syscall.EACCES:
 		hint = "run the agent as root, and look for denials of the security module in the journal (ausearch -m avc)"
 	case syscall.EBUSY:
