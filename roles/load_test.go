@@ -23,7 +23,7 @@ var small = tree(map[string]string{
 		"dirs:\n- path: /d\n" +
 		"assets:\n- {object: o, path: /bin/o, mode: \"0700\"}\n" +
 		"files:\n- {path: /etc/x, mode: \"0600\", when: \"true\"}\n" +
-		"units:\n- {name: one.service, enable: true}\n- {name: two.service}\n",
+		"units:\n- {name: one.service, enable: true, inputs: [/a, /b]}\n- {name: two.service}\n",
 	"base/rootfs/etc/x.tmpl":      "x from base",
 	"base/rootfs/etc/y":           "y from base",
 	"base/partials/p.tmpl":        "{{ define \"p\" }}base{{ end }}",
@@ -59,7 +59,7 @@ func TestOverlay(t *testing.T) {
 		"base/role.yaml": "assets:\n- {path: /bin/o, object: other}\n" +
 			"dirs:\n- {path: /d, remove: true}\n- {path: /e}\n" +
 			"files:\n- {path: /etc/y, syntax: percent}\n" +
-			"units:\n- {name: one.service, enable: false}\n- {name: first.service, before: one.service}\n- {name: two.service, remove: true}\n",
+			"units:\n- {name: one.service, enable: false, inputs: [/c]}\n- {name: first.service, before: one.service}\n- {name: two.service, remove: true}\n",
 		"base/rootfs/etc/x":    "x from overlay",
 		"base/partials/p.tmpl": "{{ define \"p\" }}overlay{{ end }}",
 		"own/role.yaml":        "extends: [worker]\netcd: \"true\"\n",
@@ -75,7 +75,7 @@ func TestOverlay(t *testing.T) {
 	if len(role.Dirs) != 1 || role.Dirs[0].Path != "/e" || role.Etcd != "true" {
 		t.Errorf("dirs %v, etcd %q", role.Dirs, role.Etcd)
 	}
-	if len(role.Units) != 2 || role.Units[0].Name != "first.service" || role.Units[1].Enable {
+	if len(role.Units) != 2 || role.Units[0].Name != "first.service" || role.Units[1].Enable || !slices.Equal(role.Units[1].Inputs, []string{"/c"}) {
 		t.Errorf("units %+v", role.Units)
 	}
 	if len(role.Partials) != 1 || !strings.Contains(role.Partials[0].Text, "overlay") {

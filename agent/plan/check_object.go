@@ -43,7 +43,7 @@ func decode(text string) (any, []error) {
 	if err := json.UnmarshalCaseSensitivePreserveInts(doc, &meta); err != nil {
 		return nil, []error{fmt.Errorf("no object: %w", err)}
 	}
-	make, known := decoders[meta]
+	empty, known := decoders[meta]
 	if !known {
 		return nil, misspelt(meta)
 	}
@@ -51,7 +51,7 @@ func decode(text string) (any, []error) {
 	if err := yamlnode.Load([]byte(text), &node); err != nil {
 		return nil, []error{fmt.Errorf("%s: only one YAML document is read: %w", meta.Kind, err)}
 	}
-	object := make()
+	object := empty()
 	strict, err := json.UnmarshalStrict(doc, object)
 	var errs []error
 	for _, err := range append(strict, err) {

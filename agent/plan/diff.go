@@ -13,7 +13,7 @@ import (
 
 // Diff writes what turns the old plan into the new one: per item, in the order in which a boot meets them, the lines
 // that change with three around them. It says whether there was anything.
-func Diff(w io.Writer, old, new *Plan, color bool) (changed bool, err error) {
+func Diff(w io.Writer, old, now *Plan, color bool) (changed bool, err error) {
 	var out bytes.Buffer
 	paint := func(code, line string) {
 		if color {
@@ -21,7 +21,7 @@ func Diff(w io.Writer, old, new *Plan, color bool) (changed bool, err error) {
 		}
 		out.WriteString(line + "\n")
 	}
-	before, after := items(old), items(new)
+	before, after := items(old), items(now)
 	for _, key := range union(before, after) {
 		a, had := lookup(before, key)
 		b, has := lookup(after, key)
