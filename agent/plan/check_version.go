@@ -9,7 +9,7 @@ import (
 
 // checkVersion finds settings that the node's Kubernetes version does not know: what starts with one minor may keep
 // the next from starting.
-func checkVersion(p *Plan, d *Data) (errs []error) {
+func checkVersion(d *Data) (errs []error) {
 	minor := d.Kubernetes.Minor
 	for component, extra := range extraArgs(&d.Config) {
 		for name, value := range extra {
@@ -49,7 +49,8 @@ type removedFlag struct {
 	remedy          string
 }
 
-// removedFlags are flags that are still found in old configurations.
+// removedFlags are flags that are still found in old configurations. Between 1.34 and 1.37 only pod-infra-container-image
+// went: the lists that internal/flaggen makes of the two differ by no other.
 var removedFlags = []removedFlag{
 	{"kubelet", "pod-infra-container-image", 35, "remove it, containerd.sandboxImage pins the image"}, // kubernetes#133779
 	{"kubelet", "cloud-config", 34, "remove it, the cloud controller reads its own"},                  // kubernetes#130161

@@ -64,7 +64,7 @@ func (m *maker) make() {
 		for _, err := range Check(m.plan) {
 			m.fail(m.traced(err))
 		}
-		m.errs = append(m.errs, checkVersion(m.plan, m.data)...)
+		m.errs = append(m.errs, checkVersion(m.data)...)
 	}
 }
 
