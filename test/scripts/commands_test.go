@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -193,7 +194,7 @@ func stock(s script, args []string) error {
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
 		return err
 	}
-	return demo.Assets(context.Background(), s.MkAbs(args[0]), scratch, programs, args[1:], nil)
+	return demo.Assets(context.Background(), s.MkAbs(args[0]), scratch, programs, args[1:], "")
 }
 
 func publish(ts *testscript.TestScript, neg bool, args []string) {
@@ -267,4 +268,63 @@ func hangup(s script, _ []string) error {
 		return err
 	}
 	return syscall.Kill(now.Agent.PID, syscall.SIGHUP)
+}
+
+// asked checks how many requests the current instance sent to a service.
+func asked(s script, args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: asked SERVICE COUNT")
+	}
+	want, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	if got := s.site.Cloud.ServiceCounts(s.current.ID)[args[0]]; got != want {
+		return fmt.Errorf("%s was asked %d times, want %d", args[0], got, want)
+	}
+	return nil
+}
+
+// stored prints an object of the store.
+func stored(s script, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: stored PATH")
+	}
+	data, err := s.site.Read(context.Background(), args[0])
+	if err != nil {
+		return err
+	}
+	_, err = s.Stdout().Write(data)
+	return err
+}
+
+// tag adds tags to the current instance, as Auto Scaling does after the launch.
+func tag(s script, args []string) error {
+	tags := map[string]string{}
+	for _, arg := range args {
+		key, value, _ := strings.Cut(arg, "=")
+		tags[key] = value
+	}
+	return s.site.Cloud.SetTags(s.current.ID, tags)
+}
+
+// upload copies the files of a directory to the store, one by one, without a manifest.
+func upload(s script, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: upload DIR")
+	}
+	if err := s.open(); err != nil {
+		return err
+	}
+	files := os.DirFS(s.MkAbs(args[0]))
+	return fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(files, path)
+		if err != nil {
+			return err
+		}
+		return s.site.Write(context.Background(), path, data)
+	})
 }

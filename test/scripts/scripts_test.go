@@ -17,12 +17,20 @@
 //		fills DIR with stand-ins for the assets that the built-in roles ask for, and the real etcd.
 //	[!] publish DIR [FLAG...]
 //		runs `rekindle publish DIR $STORE` with the keys of an administrator.
+//	upload DIR
+//		copies files to the store one by one, without a manifest.
+//	tag KEY=VALUE...
+//		adds tags to the current instance.
 //	keypair NAME [PASSWORD]
 //		makes minisign keys: $WORK/NAME.key and $NAME, the public one.
 //	mirror DIR
 //		serves a directory as $MIRROR.
 //	eventually [!] PROGRAM [ARG...]
 //		runs the program until it succeeds (or, with !, fails), for at most twenty seconds.
+//	asked SERVICE COUNT
+//		compares how many requests the current instance has sent to a service of AWS: imds, ec2, sts, ...
+//	stored PATH
+//		prints an object of the store.
 //	hangup
 //		sends SIGHUP to the agent of the current instance: resync now.
 //
@@ -91,6 +99,10 @@ func TestScripts(t *testing.T) {
 			"mirror":     command(mirror),
 			"eventually": eventually,
 			"hangup":     command(hangup),
+			"asked":      command(asked),
+			"stored":     command(stored),
+			"tag":        command(tag),
+			"upload":     command(upload),
 		},
 	})
 }

@@ -4,15 +4,19 @@
 package site
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rekindle/test/cloud"
 	"rekindle/test/s3"
@@ -130,6 +134,27 @@ func (s *Site) Publish(ctx context.Context, dir, store string, flags ...string) 
 		return string(out), fmt.Errorf("rekindle publish: %w\n%s", err, out)
 	}
 	return string(out), nil
+}
+
+// Read is an object of the store, read as its administrator.
+func (s *Site) Read(ctx context.Context, path string) ([]byte, error) {
+	key := "store/" + path
+	out, err := s.options.Stores.Client().GetObject(ctx, &awss3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
+	if err != nil {
+		return nil, fmt.Errorf("store: %s: %w", path, err)
+	}
+	defer out.Body.Close()
+	return io.ReadAll(out.Body)
+}
+
+// Write puts an object into the store as its administrator.
+func (s *Site) Write(ctx context.Context, path string, data []byte) error {
+	key := "store/" + path
+	_, err := s.options.Stores.Client().PutObject(ctx, &awss3.PutObjectInput{Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(data)})
+	if err != nil {
+		return fmt.Errorf("store: %s: %w", path, err)
+	}
+	return nil
 }
 
 // Allow replaces the policy of the bucket: what machines may do with the objects of the store. None denies all.
