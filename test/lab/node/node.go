@@ -170,12 +170,22 @@ func (n *Node) Ready(ctx context.Context) (*status.Status, error) {
 		}
 		select {
 		case <-ended:
-			return s, fmt.Errorf("node %s: the agent ended (%v); see %s", n.ID, n.exit, n.Log)
+			return s, fmt.Errorf("node %s: the agent ended: %w; see %s", n.ID, n.ending(), n.Log)
 		case <-ctx.Done():
 			return s, fmt.Errorf("node %s: not ready: %w: %s", n.ID, ctx.Err(), describe(s, err))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// ending is how the agent ended.
+func (n *Node) ending() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.exit == nil {
+		return errors.New("exit status 0")
+	}
+	return n.exit
 }
 
 func describe(s *status.Status, err error) string {
