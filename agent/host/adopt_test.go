@@ -12,7 +12,7 @@ import (
 // TestAdopt restarts the runner under units that run, as a restart of the agent does.
 func TestAdopt(t *testing.T) {
 	h := machine(t)
-	first, err := NewProcesses(h, nil, nil)
+	first, err := NewProcesses(h, nil, quick)
 	check(t, err)
 	install(t, h, "a.service", "[Service]\nType=notify\nRestart=always\nRestartSec=1ms\nExecStart=/usr/bin/helper append=/tmp/runs:x pid=/tmp/pid ready stay\n")
 	install(t, h, "done.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/helper append=/tmp/once:x\n")
@@ -81,7 +81,7 @@ func TestAdoptStranger(t *testing.T) {
 // TestStopAll leaves nothing running, and takes what a unit started with it.
 func TestStopAll(t *testing.T) {
 	h := machine(t)
-	r, err := NewProcesses(h, nil, nil)
+	r, err := NewProcesses(h, nil, quick)
 	check(t, err)
 	defer r.Close()
 	install(t, h, "a.service", "[Service]\nType=notify\nRuntimeDirectory=a\nExecStart=/usr/bin/helper pid=/tmp/a ready stay\n")

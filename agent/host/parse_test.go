@@ -163,7 +163,7 @@ func TestProgram(t *testing.T) {
 
 func TestEnvironment(t *testing.T) {
 	h := machine(t)
-	r, err := NewProcesses(h, nil, map[string]string{"EXTRA": "e", "X": "extra"})
+	r, err := NewProcesses(h, nil, map[string]string{"EXTRA": "e", "X": "extra", "GORACE": quick["GORACE"]})
 	check(t, err)
 	t.Cleanup(r.Close)
 	put(t, h, File{Path: "/etc/rekindle/env", Mode: 0o644, Content: []byte("X=file\nREGION=cn-north-1\n")})

@@ -10,7 +10,7 @@ import (
 
 func runner(t *testing.T, h *Host) *Processes {
 	t.Helper()
-	r, err := NewProcesses(h, nil, nil)
+	r, err := NewProcesses(h, nil, quick)
 	check(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // the test's own has ended

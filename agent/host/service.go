@@ -107,7 +107,6 @@ func (s *service) startLocked(ctx context.Context, d *definition) error {
 	if err == nil {
 		return nil
 	}
-	s.set("failed", "failed")
 	s.forget()
 	var job *JobError
 	if !errors.As(err, &job) {
@@ -117,8 +116,10 @@ func (s *service) startLocked(ctx context.Context, d *definition) error {
 	if job.Words == "" {
 		job.Words = s.lastWords()
 	}
-	if d.restart == "always" || d.restart == "on-failure" {
+	if (d.restart == "always" || d.restart == "on-failure") && s.runner.ctx.Err() == nil {
 		s.startLater(d) // the job failed all the same, as systemd has it
+	} else {
+		s.set("failed", "failed")
 	}
 	return err
 }

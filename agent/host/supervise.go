@@ -56,6 +56,7 @@ func (s *service) ended(d *definition, p *process) {
 	switch {
 	case clean && d.remain:
 		s.active, s.sub = "active", "exited"
+	case restarts: // startLater says what it is then, without a moment of failure before
 	case clean:
 		s.active, s.sub = "inactive", "dead"
 	default:
