@@ -2,8 +2,11 @@ package region_test
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,12 +14,13 @@ import (
 	"rekindle/test/lab/demo"
 	"rekindle/test/lab/node"
 	"rekindle/test/lab/region"
+	"rekindle/test/lab/verify"
 )
 
 const store = "s3://rekindle-test/cluster"
 
-// start returns a region with a filled store.
-func start(t *testing.T) *region.Region {
+// start returns a region with a filled store, the directory that was published, and the agent.
+func start(t *testing.T) (r *region.Region, assets, binary string) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds and boots nodes")
@@ -26,11 +30,11 @@ func start(t *testing.T) *region.Region {
 	if err != nil {
 		t.Fatal(err)
 	}
-	assets := filepath.Join(dir, "assets")
+	assets = filepath.Join(dir, "assets")
 	if err := demo.Assets(t.Context(), assets, dir, set, []string{"minion"}, ""); err != nil {
 		t.Fatal(err)
 	}
-	r, err := region.Start(t.Context(), region.Options{
+	r, err = region.Start(t.Context(), region.Options{
 		Dir: filepath.Join(dir, "lab"), Name: "cn-northwest-1", Binary: set.Rekindle, Standin: set.Standin,
 	})
 	if err != nil {
@@ -50,11 +54,11 @@ func start(t *testing.T) *region.Region {
 	if err := r.Publish(t.Context(), assets, store, os.Stderr); err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return r, assets, set.Rekindle
 }
 
 func TestGroupReplacesAnInstance(t *testing.T) {
-	r := start(t)
+	r, _, _ := start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := r.Group("minion", region.NodeProfile, 1, []byte("store: "+store+"\n")); err != nil {
@@ -76,6 +80,60 @@ func TestGroupReplacesAnInstance(t *testing.T) {
 	}
 	if r.Node(first.ID) != nil {
 		t.Error("the terminated instance is still a node")
+	}
+}
+
+// TestChecksSeeDamage does to a node what each check of the lab is there to see.
+func TestChecksSeeDamage(t *testing.T) {
+	r, assets, binary := start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	sniff := verify.Sniff(r)
+	defer sniff.Close()
+	if err := r.Group("minion", region.NodeProfile, 1, []byte("store: "+store+"\n")); err != nil {
+		t.Fatal(err)
+	}
+	n := ready(ctx, t, r, "minion")
+	suite := &verify.Suite{
+		Region: r, Binary: binary, Store: store, Assets: assets, Sniff: sniff,
+		Requests: map[string]map[string]int{n.ID: {"imds": 20, "s3": 5, "ec2": 1}},
+	}
+	if err := n.Stop(ctx); err != nil { // it would repair the damage
+		t.Fatal(err)
+	}
+	edit(t, n.Path("/usr/local/bin/kubelet"), "x")
+	edit(t, n.Path("/var/lib/kubelet/config.yaml"), "\nmaxPod: 3\n")
+	for _, pid := range n.Processes() {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := map[string]bool{}
+	err := suite.Run(ctx, func(name, saw string, _ time.Duration, err error) {
+		failed[name] = err != nil
+		t.Log(name, saw, err)
+	})
+	if err == nil {
+		t.Error("the suite is content")
+	}
+	// A minion has no etcd, and its processes spoke to nobody outside.
+	want := map[string]bool{"ready": true, "objects": true, "digests": true, "etcd": false, "kubelet": true, "requests": true,
+		"again": true, "loopback": false}
+	if !maps.Equal(failed, want) {
+		t.Errorf("failed: %v\n  want: %v", failed, want)
+	}
+}
+
+// edit appends to a file as a person would: in place.
+func edit(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		_, err = f.WriteString(text)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// compareArchive wants every file of a tar archive below dir, with the same content.
-func compareArchive(archive, dir string) (files int, err error) {
+// compareArchive wants every file of a tar archive below each of the directories, with the same content.
+func compareArchive(archive string, dirs []string) (files int, err error) {
 	f, err := os.Open(archive)
 	if err != nil {
 		return 0, err
@@ -36,10 +36,16 @@ func compareArchive(archive, dir string) (files int, err error) {
 		if h.Typeflag != tar.TypeReg {
 			continue
 		}
-		if err := equalTo(t, filepath.Join(dir, h.Name)); err != nil {
+		want, err := io.ReadAll(t)
+		if err != nil {
 			return files, err
 		}
-		files++
+		for _, dir := range dirs {
+			if err := equalTo(bytes.NewReader(want), filepath.Join(dir, h.Name)); err != nil {
+				return files, err
+			}
+			files++
+		}
 	}
 }
 

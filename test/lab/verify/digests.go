@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // digests compares what lies at the path of each asset with what was published: the published file must have the digest
@@ -20,33 +22,46 @@ func (s *Suite) digests(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var errs []error
-	sound := map[string]bool{}
 	files, unpacked := 0, 0
-	for _, n := range s.Region.Nodes() {
-		for _, a := range s.plans[n.ID].Assets {
-			original := filepath.Join(s.Assets, a.Object)
-			if !sound[a.Object] {
-				sound[a.Object] = true
-				errs = append(errs, checkSum(original, a.Object, published))
-			}
-			if a.Unpack {
-				count, err := compareArchive(original, n.Path(a.Path))
-				unpacked += count
-				if err != nil {
-					errs = append(errs, fmt.Errorf("%s: %s: %w", n.ID, a.Object, err))
-				}
-				continue
-			}
-			if err := equal(original, n.Path(a.Path)); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", n.ID, err))
-			}
+	places := s.places()
+	for _, object := range slices.Sorted(maps.Keys(places)) {
+		original := filepath.Join(s.Assets, object)
+		errs = append(errs, checkSum(original, object, published))
+		for _, path := range places[object].files {
+			errs = append(errs, equal(original, path))
 			files++
+		}
+		if dirs := places[object].dirs; len(dirs) > 0 {
+			count, err := compareArchive(original, dirs)
+			unpacked += count
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", object, err))
+			}
 		}
 	}
 	if files == 0 {
 		errs = append(errs, errors.New("no asset was placed"))
 	}
 	return fmt.Sprintf("%d files and %d unpacked ones are what the manifest says", files, unpacked), errors.Join(errs...)
+}
+
+// placed is where an object lies, on all nodes: as a file, or unpacked.
+type placed struct{ files, dirs []string }
+
+func (s *Suite) places() map[string]placed {
+	all := map[string]placed{}
+	for _, n := range s.Region.Nodes() {
+		for _, a := range s.plans[n.ID].Assets {
+			p := all[a.Object]
+			if a.Unpack {
+				p.dirs = append(p.dirs, n.Path(a.Path))
+			} else {
+				p.files = append(p.files, n.Path(a.Path))
+			}
+			all[a.Object] = p
+		}
+	}
+	return all
 }
 
 func checkSum(path, object string, published map[string]string) error {

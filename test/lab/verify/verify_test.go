@@ -63,7 +63,7 @@ func TestCompareArchive(t *testing.T) {
 	if err := os.WriteFile(archive, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := compareArchive(archive, root); err == nil {
+	if _, err := compareArchive(archive, []string{root}); err == nil {
 		t.Error("a file that is not there is not missed")
 	}
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
@@ -73,7 +73,7 @@ func TestCompareArchive(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(root, "bin/a"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		n, err := compareArchive(archive, root)
+		n, err := compareArchive(archive, []string{root})
 		if want == "" && (err != nil || n != 1) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %d %v, want %q", text, n, err, want)
 		}
