@@ -104,7 +104,7 @@ func Example() facts.Facts {
 			Lifecycle:   "on-demand", TargetLifecycleState: "InService",
 		},
 		Machine: facts.Machine{
-			Hostname: "ip-10-0-1-20", Kernel: "6.12.0", Arch: "amd64", CPUs: 2, MemoryBytes: 8 << 30, CgroupV2: true,
+			Hostname: "ip-10-0-1-20", Kernel: "6.12.0", Arch: "amd64", CPUs: 2, MemoryBytes: 8 << 30, StorageBytes: 40 << 30, CgroupV2: true,
 			Interfaces: []facts.Interface{{Name: "ens5", MAC: "0a:00:00:00:00:01", MTU: 9001, Up: true,
 				Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.20/24")}}},
 			DefaultRoute: &facts.Route{Interface: "ens5", Gateway: netip.MustParseAddr("10.0.1.1"), MTU: 9001},

@@ -51,7 +51,7 @@ func node(c *config.Config, f facts.Facts, role roles.Role) (Node, []string, []e
 
 	var warnings []string
 	n.MaxPods, warnings = maxPods(c, f)
-	n.KubeReserved = reserved(facts.KubeReserved(n.MaxPods, f.Machine.CPUs, f.Machine.MemoryBytes, rootDisk(f.Machine)))
+	n.KubeReserved = reserved(facts.KubeReserved(n.MaxPods, f.Machine.CPUs, f.Machine.MemoryBytes, f.Machine.StorageBytes))
 	return n, warnings, errs
 }
 
@@ -96,16 +96,6 @@ func reserved(r facts.Reserved) map[string]string {
 		}
 	}
 	return m
-}
-
-// rootDisk is the size of the disk that holds the root file system, or 0.
-func rootDisk(machine facts.Machine) int64 {
-	for _, d := range machine.Disks {
-		if slices.Contains(d.Mounts, "/") {
-			return d.Bytes
-		}
-	}
-	return 0
 }
 
 // taints lays the operator's over the role's: the same key and effect replaces.
