@@ -207,11 +207,19 @@ func (a *Agent) ready(n *node, timeline *status.Timeline) {
 	a.Logger.Info("ready", log.MessageID(log.MessageReady), "role", n.want.Role, "instance", n.facts.Instance.ID,
 		"seconds", now.Boot.Seconds, "changes", len(n.report.Changes))
 	a.notify(daemon.SdNotifyReady + "\nSTATUS=ready: " + n.want.Role + " of " + n.want.Cluster)
-	a.background.Go(func() {
-		if err := n.record(timeline); err != nil {
-			a.Logger.Info("boot record", "error", err)
-		}
-	})
+	a.background.Go(func() { a.wrapUp(n, timeline) })
+}
+
+// wrapUp does what nobody waits for: it makes the cache durable and leaves the boot's timeline in the store.
+func (a *Agent) wrapUp(n *node, timeline *status.Timeline) {
+	ctx, cancel := context.WithTimeout(context.Background(), wrapUpTimeout)
+	defer cancel()
+	if err := n.objects.Settle(ctx); err != nil {
+		a.Logger.Warn("the cache of assets is not durable yet: a power cut would make the next boot fetch again", "error", err)
+	}
+	if err := n.record(ctx, timeline); err != nil {
+		a.Logger.Info("boot record", "error", err)
+	}
 }
 
 func (a *Agent) failed(err error) {

@@ -243,7 +243,7 @@ func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *conf
 		return nil, nil, status.Fail(status.ReasonConfigInvalid, "set `store: s3://BUCKET/PREFIX` in user-data or "+ConfigDir,
 			errors.New("no layer of the configuration names the store"))
 	}
-	var sources []assets.Source
+	var sources []assets.Source // mirrors first, the store last: it alone says what is published
 	newS3 := func(string) *s3.Client { return clients.S3(asked.AWS.Region) }
 	for _, place := range append(slices.Clone(asked.Mirrors), asked.Store) {
 		source, err := assets.ParseSource(place, newS3, &http.Client{})
@@ -258,7 +258,7 @@ func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *conf
 	}
 	ctx, cancel := context.WithTimeout(ctx, asked.Timeouts.Assets)
 	defer cancel()
-	objects, err := assets.Open(ctx, assets.Options{Sources: sources, CacheDir: cache, PublicKey: asked.Assets.PublicKey,
+	objects, err := assets.Open(ctx, assets.Options{Sources: sources, Authority: sources[len(sources)-1], SyncLater: true, CacheDir: cache, PublicKey: asked.Assets.PublicKey,
 		Unverified: asked.Assets.Unverified, Parallel: asked.Assets.Parallel, ReadTimeout: asked.Assets.ReadTimeout,
 		Logger: a.Logger})
 	if err != nil {

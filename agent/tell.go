@@ -72,14 +72,12 @@ func changed(report apply.Report) []string {
 	return names
 }
 
-// recordTimeout bounds the upload of a boot's timeline: nothing waits for it.
-const recordTimeout = time.Minute
+// wrapUpTimeout bounds what is done after the boot: nothing waits for it but the end of the agent.
+const wrapUpTimeout = time.Minute
 
 // record leaves the boot's timeline in the store, for those who look when the node is gone. Not being allowed to is no
 // failure of the node.
-func (n *node) record(timeline *status.Timeline) error {
-	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
-	defer cancel()
+func (n *node) record(ctx context.Context, timeline *status.Timeline) error {
 	key := path.Join("nodes", n.facts.Instance.ID, "boot.json")
 	data, err := timeline.Snapshot().MarshalJSON()
 	if err != nil {
