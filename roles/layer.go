@@ -159,7 +159,7 @@ func digest(parts []part) string {
 	h := sha256.New()
 	add := func(text string) {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
-		io.WriteString(h, text)
+		h.Write([]byte(text))
 	}
 	for _, p := range parts {
 		add(p.role)

@@ -137,7 +137,7 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		"unknown role":       {"wroker", nil, []string{`role "wroker" is not known, only worker`, "add roles/wroker/role.yaml"}},
 		"abstract role":      {"base", nil, []string{`role "base" is not known`}},
-		"unknown key":        {"worker", map[string]string{"worker/role.yaml": "descripton: x\n"}, []string{"overlay/worker/role.yaml:1:1", "descripton"}},
+		"unknown key":        {"worker", map[string]string{"worker/role.yaml": "descr1ption: x\n"}, []string{"overlay/worker/role.yaml:1:1", "descr1ption"}},
 		"key of wrong case":  {"worker", map[string]string{"worker/role.yaml": "Extends: [base]\n"}, []string{"overlay/worker/role.yaml:1:1", "Extends"}},
 		"key twice":          {"worker", map[string]string{"worker/role.yaml": "etcd: a\netcd: b\n"}, []string{"overlay/worker/role.yaml:2:"}},
 		"unknown entry key":  {"worker", map[string]string{"worker/role.yaml": "units:\n- name: x.service\n  enabled: true\n"}, []string{"overlay/worker/role.yaml:3:", "enabled"}},

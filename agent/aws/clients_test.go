@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -196,7 +197,7 @@ func TestBucketOfAnotherRegion(t *testing.T) {
 	laptop(t)
 	w := &wire{do: denied}
 	c := newClients(t, Options{Region: "cn-north-1", Transport: w})
-	if c.S3("cn-northwest-1") != c.S3("cn-northwest-1") || c.S3("") != c.S3("cn-north-1") {
+	if other := c.S3("cn-northwest-1"); other != c.S3("cn-northwest-1") || c.S3("") != c.S3("cn-north-1") {
 		t.Error("clients are not kept")
 	}
 	_, err := c.S3("cn-northwest-1").GetObject(t.Context(), &s3.GetObjectInput{Bucket: new("store"), Key: new("k")})
@@ -265,7 +266,7 @@ func TestAttemptsEnd(t *testing.T) {
 func TestCABundle(t *testing.T) {
 	laptop(t)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, "<DescribeTagsResponse/>")
+		fmt.Fprint(w, "<DescribeTagsResponse/>")
 	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the refused handshake
 	defer server.Close()

@@ -109,7 +109,7 @@ func TestExplainLeavesTheRest(t *testing.T) {
 		errors.New("something else"), context.Canceled,
 		status.Fail(status.ReasonAssetMissing, "publish it", errors.New("403")),
 	} {
-		if got := Explain(err); got != err {
+		if got := Explain(err); !errors.Is(got, err) || got.Error() != err.Error() {
 			t.Errorf("%v became %v", err, got)
 		}
 	}

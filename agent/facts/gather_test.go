@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -32,7 +32,7 @@ func serve(t testing.TB, imds *memory, ec2Tags ...string) *httptest.Server {
 			describeTagsXML(w, r, ec2Tags)
 		case r.Method == http.MethodPut && key == "api/token":
 			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
-			io.WriteString(w, "the-token")
+			fmt.Fprint(w, "the-token")
 		case r.Header.Get("X-Aws-Ec2-Metadata-Token") != "the-token":
 			w.WriteHeader(http.StatusUnauthorized)
 		default:
@@ -41,7 +41,7 @@ func serve(t testing.TB, imds *memory, ec2Tags ...string) *httptest.Server {
 				w.WriteHeader(http.StatusNotFound)
 				return
 			}
-			w.Write(data)
+			fmt.Fprintf(w, "%s", data)
 		}
 	}))
 	t.Cleanup(server.Close)
@@ -50,19 +50,17 @@ func serve(t testing.TB, imds *memory, ec2Tags ...string) *httptest.Server {
 
 // describeTagsXML serves one tag per page.
 func describeTagsXML(w http.ResponseWriter, r *http.Request, tags []string) {
-	r.ParseForm()
-	n := 0
-	fmt.Sscan(r.Form.Get("NextToken"), &n)
-	io.WriteString(w, `<DescribeTagsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><tagSet>`)
+	n, _ := strconv.Atoi(r.FormValue("NextToken")) // empty on the first page
+	fmt.Fprint(w, `<DescribeTagsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><tagSet>`)
 	if n+1 < len(tags) {
 		fmt.Fprintf(w, "<item><resourceId>%s</resourceId><key>%s</key><value>%s</value></item>",
 			r.Form.Get("Filter.1.Value.1"), tags[n], tags[n+1])
 	}
-	io.WriteString(w, "</tagSet>")
+	fmt.Fprint(w, "</tagSet>")
 	if n+3 < len(tags) {
 		fmt.Fprintf(w, "<nextToken>%d</nextToken>", n+2)
 	}
-	io.WriteString(w, "</DescribeTagsResponse>")
+	fmt.Fprint(w, "</DescribeTagsResponse>")
 }
 
 // node is what the agent passes to Gather, over real clients.

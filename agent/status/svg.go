@@ -57,7 +57,9 @@ func band(i int) string {
 // tint is a light and opaque form of a colour, for steps whose own steps are drawn below them.
 func tint(fill string) string {
 	var r, g, b int
-	fmt.Sscanf(fill, "#%02x%02x%02x", &r, &g, &b)
+	if _, err := fmt.Sscanf(fill, "#%02x%02x%02x", &r, &g, &b); err != nil {
+		return fill
+	}
 	light := func(v int) int { return v + (255-v)*64/100 }
 	return fmt.Sprintf("#%02x%02x%02x", light(r), light(g), light(b))
 }

@@ -3,6 +3,7 @@ package status
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -38,7 +39,7 @@ func parseSVG(t *testing.T, svg []byte) (texts []shape, width, height float64) {
 	}
 	for {
 		token, err := dec.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return texts, width, height
 		}
 		if err != nil {

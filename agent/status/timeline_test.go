@@ -251,7 +251,7 @@ func FuzzTimeline(f *testing.F) {
 		}
 		dec := xml.NewDecoder(&out)
 		for {
-			if _, err := dec.Token(); err == io.EOF {
+			if _, err := dec.Token(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatalf("the picture is not XML: %v", err)
