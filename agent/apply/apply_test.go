@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"rekindle/agent/apply"
+	"rekindle/agent/host"
 	"rekindle/agent/plan"
 	"rekindle/agent/status"
 )
@@ -431,4 +434,117 @@ func TestCanceled(t *testing.T) {
 	if report, err := n.Apply(ctx, master(t, n)); !errors.Is(err, context.Canceled) || !report.Empty() {
 		t.Errorf("%v, %v", lines(report), err)
 	}
+}
+
+// TestHosts shares the hosts file with those who have lines in it too.
+func TestHosts(t *testing.T) {
+	n := newNode(t)
+	must(t, n.host.MkdirAll("/etc"))
+	must(t, os.WriteFile(n.path("/etc/hosts"), []byte("127.0.0.1 localhost\n"), 0o644))
+	p := &plan.Plan{Files: []plan.File{{Path: "/etc/hosts", Content: "10.0.0.9 ldap\n"}}}
+	n.want("first", n.apply(p), "update file /etc/hosts")
+	n.settled(p)
+	_, err := n.host.Block(t.Context(), "/etc/hosts", "discovery", []byte("10.0.0.1 api"))
+	must(t, err)
+	n.settled(p)
+	p.Files = nil
+	preview, err := n.Preview(t.Context(), p)
+	must(t, err)
+	n.want("preview", lines(preview), "update file /etc/hosts")
+	n.want("dropped", n.apply(p), "update file /etc/hosts")
+	n.settled(p)
+	data, err := n.host.Read("/etc/hosts")
+	if want := "127.0.0.1 localhost\n# BEGIN rekindle discovery\n10.0.0.1 api\n# END rekindle discovery\n"; err != nil || string(data) != want {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// TestWithProcesses has the process runner under the engine, over an agent that is restarted.
+func TestWithProcesses(t *testing.T) {
+	n := newNode(t)
+	open := func() *host.Processes {
+		r, err := host.NewProcesses(n.host, nil, nil)
+		must(t, err)
+		n.Engine = n.engine(n.host, r)
+		return r
+	}
+	p := &plan.Plan{
+		Assets: []plan.Asset{{Object: "cat", SHA256: n.store.put(t, "cat", program(t, "cat")), Path: "/usr/bin/cat"}},
+		Dirs:   []plan.Dir{{Path: "/run/pipe", Mode: 0o755}},
+		Files:  []plan.File{{Path: "/etc/systemd/system/a.service", Content: "[Service]\nExecStart=/usr/bin/cat /run/pipe/p\n[Install]\nWantedBy=multi-user.target\n"}},
+		Units:  []plan.Unit{{Name: "a.service", State: plan.Started, Enable: true, Inputs: []string{"/usr/bin/cat"}}},
+	}
+	must(t, n.host.MkdirAll("/run/pipe"))
+	must(t, syscall.Mkfifo(n.path("/run/pipe/p"), 0o600)) // which cat waits for
+	r := open()
+	first := n.apply(p)
+	if !slices.Contains(first, "start unit a.service") || !slices.Contains(first, "enable unit a.service") {
+		t.Errorf("%q", first)
+	}
+	r.Close()
+	r = open()
+	n.settled(p)
+	must(t, r.Do(t.Context(), "stop", "a.service"))
+	n.want("drift", n.apply(p), "start unit a.service (drift)")
+	p.Files[0].Content = "[Unit]\nDescription=x\n" + p.Files[0].Content
+	n.want("changed", n.apply(p), "update file /etc/systemd/system/a.service", "restart unit a.service")
+	p.Files, p.Units = nil, nil
+	dropped := n.apply(p)
+	if !slices.Contains(dropped, "stop unit a.service") || !slices.Contains(dropped, "disable unit a.service") {
+		t.Errorf("%q", dropped)
+	}
+	n.settled(p)
+	must(t, r.StopAll(t.Context()))
+	r.Close()
+}
+
+// TestCondition has a unit that systemd passes over while its condition does not hold.
+func TestCondition(t *testing.T) {
+	n := newNode(t)
+	r, err := host.NewProcesses(n.host, nil, nil)
+	must(t, err)
+	defer r.Close()
+	n.Engine = n.engine(n.host, r)
+	p := &plan.Plan{
+		Assets: []plan.Asset{{Object: "true", SHA256: n.store.put(t, "true", program(t, "true")), Path: "/usr/bin/true"}},
+		Files:  []plan.File{{Path: "/etc/systemd/system/a.service", Content: "[Unit]\nConditionPathExists=/etc/go\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/true\n"}},
+		Units:  []plan.Unit{{Name: "a.service", State: plan.Started}},
+	}
+	report, err := n.Apply(t.Context(), p)
+	must(t, err)
+	if last := report.Changes[len(report.Changes)-1]; last.Name != "a.service" || last.Detail != "its condition does not hold" {
+		t.Errorf("%+v", last)
+	}
+	n.settled(p)
+	must(t, os.WriteFile(n.path("/etc/go"), nil, 0o644))
+	n.want("holds", n.apply(p), "start unit a.service")
+	n.settled(p)
+}
+
+// TestPruneFails starts the units although a dropped file cannot be removed.
+func TestPruneFails(t *testing.T) {
+	n, p := first(t)
+	p.Files = slices.Delete(p.Files, 4, 5)
+	p.Units = append(p.Units, plan.Unit{Name: "containerd2.service", State: plan.Started})
+	n.units.known["image/containerd2.service"] = ""
+	e := n.engine(stubborn{n.host}, n.units)
+	if _, err := e.Apply(t.Context(), p); !strings.Contains(errText(err), "immutable") {
+		t.Errorf("%v", err)
+	}
+	n.want("jobs", n.units.did(), "start containerd2.service")
+	n.want("then", n.apply(p), "remove file /etc/kubernetes/manifests/etcd.yaml", "remove dir /etc/kubernetes/manifests")
+}
+
+type stubborn struct{ apply.Host }
+
+func (stubborn) Remove(string) error { return errors.New("immutable") }
+
+// program is a program of this machine.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	p, err := exec.LookPath(name)
+	must(t, err)
+	data, err := os.ReadFile(p)
+	must(t, err)
+	return string(data)
 }

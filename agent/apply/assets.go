@@ -39,7 +39,7 @@ func (a *pass) lookAssets(ctx context.Context) error {
 		}
 		state := &placement{Asset: asset, sum: asset.SHA256}
 		if state.sum == "" && a.dry {
-			state.sum = a.rec.Assets[asset.Path].SHA256 // what the store has now is not known
+			state.sum = a.old.Assets[asset.Path].SHA256 // what the store has now is not known
 		}
 		if state.sum == "" {
 			states[i] = state

@@ -75,8 +75,12 @@ func (a *pass) wants(path string, mode plan.Mode, content []byte) {
 	if mode == 0 {
 		mode = 0o644
 	}
-	a.want[path] = File{Path: path, Mode: mode, Content: content}
 	a.sums[path] = sumOf(content, mode)
+	if path == hostsPath {
+		a.hosts = append([]byte{}, content...)
+		return
+	}
+	a.want[path] = File{Path: path, Mode: mode, Content: content}
 }
 
 func sumOf(content []byte, mode plan.Mode) string {

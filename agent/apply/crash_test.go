@@ -71,6 +71,11 @@ func (f *faulty) Write(ctx context.Context, files ...apply.File) (written []stri
 	return written, nil
 }
 
+func (f *faulty) Block(ctx context.Context, p, marker string, content []byte) (changed bool, err error) {
+	err = f.op(func() error { changed, err = f.Host.Block(ctx, p, marker, content); return err })
+	return changed, err
+}
+
 func (f *faulty) Sync(ctx context.Context, p ...string) error {
 	return f.op(func() error { return f.Host.Sync(ctx, p...) })
 }

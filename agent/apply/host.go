@@ -26,6 +26,10 @@ type Host interface {
 	// Write puts files in place: all are staged, then all are renamed. It returns the paths that it renamed, also
 	// with an error. The directories exist.
 	Write(ctx context.Context, files ...File) (written []string, err error)
+	// Block keeps content between markers of a file that has other owners too, and writes it in place. HasBlock tells
+	// whether it is there.
+	Block(ctx context.Context, path, marker string, content []byte) (changed bool, err error)
+	HasBlock(path, marker string, content []byte) (bool, error)
 	// Sync makes files durable that were written with Later.
 	Sync(ctx context.Context, paths ...string) error
 	// Remove removes a file, a link or an empty directory. What does not exist is removed already; a directory that

@@ -25,6 +25,7 @@ type pass struct {
 	saved  []byte  // the record on disk
 
 	want    map[string]File   // the files to be, by path, with their content
+	hosts   []byte            // the lines that the plan has for the hosts file
 	sums    map[string]string // digest of content and mode of all that is to be, by path
 	needed  map[string]bool   // directories that have to stay
 	changed map[string]bool   // paths whose content this pass replaces

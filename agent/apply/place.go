@@ -13,6 +13,9 @@ import (
 // place puts assets and files in place: everything is staged before the first name changes, so that a full disk or an
 // archive that does not unpack leaves the machine as it was.
 func (a *pass) place(ctx context.Context) error {
+	if err := a.placeHosts(ctx); err != nil {
+		return err
+	}
 	changes := map[string]Change{}
 	var files []File
 	for _, p := range slices.Sorted(maps.Keys(a.want)) {

@@ -27,7 +27,8 @@ type record struct {
 	Dirs   map[string]ownedDir   `json:"dirs,omitempty"`
 	Files  map[string]ownedFile  `json:"files,omitempty"`
 	Assets map[string]ownedAsset `json:"assets,omitempty"`
-	Etcd   map[string]string     `json:"etcd,omitempty"` // digest of the plan's member, by cluster
+	Hosts  bool                  `json:"hosts,omitempty"` // lines in the hosts file
+	Etcd   map[string]string     `json:"etcd,omitempty"`  // digest of the plan's member, by cluster
 	Units  map[string]ownedUnit  `json:"units,omitempty"`
 }
 

@@ -20,11 +20,12 @@ func (a *pass) units(ctx context.Context) error {
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if err := a.prune(ctx, keep); err != nil {
-		return err
+	if err := a.prune(ctx, keep); err != nil { // what is too much does not keep anything from running
+		errs = append(errs, err)
+		clear(a.unpacking) // these archives are not done with
 	}
 	if err := a.reload(ctx); err != nil {
-		return err
+		return append(errs, err).err()
 	}
 	for _, u := range a.plan.Units {
 		if err := a.unit(ctx, u); err != nil {
@@ -132,6 +133,9 @@ func (a *pass) started(ctx context.Context, u plan.Unit) error {
 		}
 		if after.Active == "failed" || !running(after) && !oneshot(after) && !after.Skipped {
 			return unitFailed(u.Name, fmt.Errorf("unit %s: %s: it is %s (%s)", u.Name, verb, after.Active, after.Sub))
+		}
+		if after.Skipped && !running(after) && !(current && st.Skipped) {
+			a.report.Changes[len(a.report.Changes)-1].Detail = "its condition does not hold"
 		}
 		if current && st.Skipped && running(after) {
 			a.did(Change{Kind: "unit", Name: u.Name, Action: verb, Detail: "its condition holds now"})

@@ -33,6 +33,8 @@ func (a *pass) unpack(ctx context.Context, p *placement, changes map[string]Chan
 	if err != nil {
 		return nil, err
 	}
+	ctx, done := waiting(ctx, a.limit.Assets, "assets: unpack "+p.Object, p.Path)
+	defer done()
 	if err := a.Unpack(ctx, p.source, real); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", p.Object, err), a.unstage(p.Path))
 	}

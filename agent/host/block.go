@@ -50,6 +50,15 @@ func (h *Host) Block(ctx context.Context, p, marker string, content []byte) (cha
 	return changed, fmt.Errorf("%s: something else overwrites it all the time (find it with: fuser -v %[1]s)", p)
 }
 
+// HasBlock tells whether Block would change nothing.
+func (h *Host) HasBlock(p, marker string, content []byte) (bool, error) {
+	text, err := h.Read(p)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return bytes.Equal(text, withBlock(text, marker, content)), nil
+}
+
 // writeBlock writes the file unless it is right, and says whether it had to.
 func writeBlock(real, marker string, content []byte) (wrote bool, err error) {
 	f, err := os.OpenFile(real, os.O_RDWR|os.O_CREATE, 0o644)
