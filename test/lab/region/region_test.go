@@ -101,13 +101,15 @@ func TestChecksSeeDamage(t *testing.T) {
 	if err := n.Stop(ctx); err != nil { // it would repair the damage
 		t.Fatal(err)
 	}
-	edit(t, n.Path("/usr/local/bin/kubelet"), "x")
-	edit(t, n.Path("/var/lib/kubelet/config.yaml"), "\nmaxPod: 3\n")
-	for _, pid := range n.Processes() {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
+	for len(n.Processes()) > 0 {
+		for _, pid := range n.Processes() {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				t.Fatal(err)
+			}
 		}
 	}
+	edit(t, n.Path("/usr/local/bin/kubelet"), "x")
+	edit(t, n.Path("/var/lib/kubelet/config.yaml"), "\nmaxPod: 3\n")
 	failed := map[string]bool{}
 	err := suite.Run(ctx, func(name, saw string, _ time.Duration, err error) {
 		failed[name] = err != nil
