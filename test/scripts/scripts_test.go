@@ -110,6 +110,7 @@ func TestScripts(t *testing.T) {
 // setup gives every script the binary and a state of its own.
 func setup(env *testscript.Env) error {
 	env.Values[stateKey{}] = &state{machines: map[string]*site.Machine{}}
+	env.Vars = append(env.Vars, site.Quick)
 	env.Setenv("PATH", filepath.Dir(programs.Rekindle)+string(os.PathListSeparator)+env.Getenv("PATH"))
 	return nil
 }

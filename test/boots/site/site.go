@@ -120,7 +120,7 @@ func (s *Site) Publisher() []string {
 	admin := s.Cloud.AdminCredentials()
 	return []string{
 		"AWS_ACCESS_KEY_ID=" + admin.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + admin.SecretAccessKey,
-		"AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=" + s.options.Region, "PATH=" + os.Getenv("PATH"),
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=" + s.options.Region, "PATH=" + os.Getenv("PATH"), Quick,
 	}
 }
 
