@@ -2,7 +2,6 @@ package scripts
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"aead.dev/minisign"
 	"github.com/rogpeppe/go-internal/testscript"
 	"sigs.k8s.io/yaml"
 
@@ -212,33 +210,23 @@ func publish(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func keypair(s script, args []string) error {
-	if len(args) == 0 || len(args) > 2 {
-		return errors.New("usage: keypair NAME [PASSWORD]")
-	}
-	public, private, err := minisign.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	var text []byte
-	if len(args) == 2 {
-		text, err = minisign.EncryptKey(args[1], private)
-	} else {
-		text, err = private.MarshalText()
-	}
-	if err != nil {
-		return err
-	}
-	s.Setenv(args[0], public.String())
-	return os.WriteFile(s.MkAbs(args[0]+".key"), text, 0o600)
-}
-
 func mirror(s script, args []string) error {
 	if len(args) != 1 {
 		return errors.New("usage: mirror DIR")
 	}
-	server := httptest.NewServer(http.FileServer(http.Dir(s.MkAbs(args[0]))))
-	s.Defer(server.Close)
+	record, err := os.Create(s.MkAbs("mirror.log"))
+	if err != nil {
+		return err
+	}
+	files := http.FileServer(http.Dir(s.MkAbs(args[0])))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintln(record, r.Method, r.URL.Path)
+		files.ServeHTTP(w, r)
+	}))
+	s.Defer(func() {
+		server.Close()
+		s.Check(record.Close())
+	})
 	s.Setenv("MIRROR", server.URL)
 	return nil
 }

@@ -24,7 +24,7 @@
 //	keypair NAME [PASSWORD]
 //		makes minisign keys: $WORK/NAME.key and $NAME, the public one.
 //	mirror DIR
-//		serves a directory as $MIRROR.
+//		serves a directory as $MIRROR; mirror.log is what it was asked.
 //	eventually [!] PROGRAM [ARG...]
 //		runs the program until it succeeds (or, with !, fails), for at most twenty seconds.
 //	asked SERVICE COUNT
