@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
-
 	"rekindle/agent/apply"
 	"rekindle/agent/host"
 	"rekindle/agent/log"
@@ -206,7 +204,7 @@ func (a *Agent) ready(n *node, timeline *status.Timeline) {
 	a.tell(status.ConsoleReady(now, timeline), "ready")
 	a.Logger.Info("ready", log.MessageID(log.MessageReady), "role", n.want.Role, "instance", n.facts.Instance.ID,
 		"seconds", now.Boot.Seconds, "changes", len(n.report.Changes))
-	a.notify(daemon.SdNotifyReady + "\nSTATUS=ready: " + n.want.Role + " of " + n.want.Cluster)
+	a.notify(host.Ready + "\nSTATUS=ready: " + n.want.Role + " of " + n.want.Cluster)
 	a.background.Go(func() { a.wrapUp(n, timeline) })
 }
 
@@ -228,6 +226,19 @@ func (a *Agent) failed(err error) {
 	a.tell(status.ConsoleFailed(now, time.Since(now.Boot.Started)), string(now.Reason)+now.Message)
 	a.Logger.Error(now.Message, log.MessageID(log.MessageFailed), "reason", now.Reason, "hint", now.Hint)
 	a.notify("STATUS=failed: " + string(now.Reason))
+}
+
+// notify tells systemd what the agent is at; without systemd nobody listens.
+func (a *Agent) notify(state string) {
+	if err := host.Notify(state); err != nil {
+		a.Logger.Debug("notify", "error", err)
+	}
+}
+
+// alive is what the watchdog asks: every wait and step passes through the board, so an agent whose board is stuck is.
+func (a *Agent) alive() error {
+	a.board.Snapshot()
+	return nil
 }
 
 // tell writes a line to the console, unless the last one was about the same: attempts that fail alike fill no console.
@@ -254,12 +265,16 @@ func (a *Agent) save(timeline *status.Timeline) {
 
 // stay gathers, makes and applies again on a timer and on demand. A failure degrades the node; it never ends the agent.
 func (a *Agent) stay(ctx context.Context, n *node) error {
-	a.background.Go(func() { a.watchdog(ctx) })
+	a.background.Go(func() {
+		if err := host.Watchdog(ctx, a.Logger, a.alive); err != nil {
+			a.Logger.Warn("watchdog", "error", err)
+		}
+	})
 	for {
 		resync := n.config.Timeouts.Resync
 		select {
 		case <-ctx.Done():
-			a.notify(daemon.SdNotifyStopping)
+			a.notify("STOPPING=1")
 			return nil
 		case <-a.Again:
 		case <-time.After(resync - resync/10 + rand.N(resync/5)): // a tenth either way: nodes do not move in step

@@ -56,8 +56,7 @@ func (o *objects) File(asset plan.Asset) (path, sha256 string, err error) {
 
 // unpack extracts an archive of the cache, under the default limits.
 func unpack(ctx context.Context, archive, dir string) error {
-	_, err := assets.Unpack(ctx, archive, dir, assets.Limits{})
-	return err
+	return assets.Unpack(ctx, archive, dir, assets.Limits{})
 }
 
 // durable is the machine as package etcd wants it.

@@ -83,11 +83,14 @@ func (n *node) record(ctx context.Context, timeline *status.Timeline) error {
 	if err != nil {
 		return err
 	}
-	_, was, err := n.records.Get(ctx, key)
-	if err != nil && !errors.Is(err, store.ErrAbsent) {
-		return fmt.Errorf("the timeline stays on the node: %w", err)
+	_, err = n.records.Put(ctx, key, data, "")
+	if errors.Is(err, store.ErrConflict) { // of an earlier boot
+		var was store.Version
+		if _, was, err = n.records.Get(ctx, key); err == nil {
+			_, err = n.records.Put(ctx, key, data, was)
+		}
 	}
-	if _, err := n.records.Put(ctx, key, data, was); err != nil {
+	if err != nil {
 		return fmt.Errorf("the timeline stays on the node: %w", err)
 	}
 	return nil

@@ -1,11 +1,13 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,6 +41,7 @@ func (a *pass) prepareEtcd(ctx context.Context) error {
 	}
 	for i, member := range a.plan.Etcd {
 		a.wants(member.ConfigPath, etcdMode, configs[i])
+		a.sums[member.ConfigPath] = sumOf(lasting(configs[i]), etcdMode)
 		a.rec.Etcd[member.Name] = memberSum(member)
 	}
 	return nil
@@ -57,12 +60,37 @@ func (a *pass) guessEtcd() error {
 		case a.rec.Etcd[member.Name] != memberSum(member):
 			a.did(Change{Kind: "etcd", Name: member.Name, Action: "prepare", Detail: "its member differs from what was applied last"})
 			a.changed[member.ConfigPath] = true
-			a.wants(member.ConfigPath, etcdMode, content)
+			fallthrough
 		default:
 			a.wants(member.ConfigPath, etcdMode, content)
+			a.sums[member.ConfigPath] = sumOf(lasting(content), etcdMode)
 		}
 	}
 	return nil
+}
+
+// lasting is the part of etcd's configuration that a running member should be restarted for. The initial state is not:
+// etcd reads it only when it has no data, so turning "new" into "existing" must not bounce the cluster's first member.
+func lasting(config []byte) []byte {
+	var kept []byte
+	for line := range bytes.Lines(config) {
+		if !bytes.HasPrefix(line, []byte("initial-cluster-state:")) {
+			kept = append(kept, line...)
+		}
+	}
+	return kept
+}
+
+// restarts tells whether writing f changes what a unit was started with.
+func (a *pass) restarts(f File) (bool, error) {
+	if !slices.ContainsFunc(a.plan.Etcd, func(m plan.Etcd) bool { return m.ConfigPath == f.Path }) {
+		return true, nil
+	}
+	now, err := a.Host.Read(f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return !bytes.Equal(lasting(now), lasting(f.Content)), err
 }
 
 func memberSum(m plan.Etcd) string {

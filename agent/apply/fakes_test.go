@@ -146,10 +146,17 @@ func (s *store) File(a plan.Asset) (string, string, error) {
 	return p, hexSum(string(data)), err
 }
 
-type etcds struct{ err error }
+type etcds struct {
+	err   error
+	state string // initial-cluster-state, if any
+}
 
 func (e *etcds) Prepare(_ context.Context, m plan.Etcd) ([]byte, error) {
-	return []byte("name: " + m.Member + "\n"), e.err
+	config := "name: " + m.Member + "\n"
+	if e.state != "" {
+		config = "initial-cluster-state: " + e.state + "\n" + config
+	}
+	return []byte(config), e.err
 }
 
 type secrets map[string]string

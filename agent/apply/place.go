@@ -33,7 +33,9 @@ func (a *pass) place(ctx context.Context) error {
 			continue
 		}
 		files = append(files, f)
-		a.changed[p] = true
+		if a.changed[p], err = a.restarts(f); err != nil {
+			return err
+		}
 	}
 	var archives []*placement
 	for _, p := range a.placing {
@@ -71,8 +73,11 @@ func (a *pass) place(ctx context.Context) error {
 	if err := a.begin(ctx); err != nil {
 		return err
 	}
+	if err := a.unpackAll(ctx, archives); err != nil {
+		return err
+	}
 	for _, p := range archives {
-		moved, err := a.unpack(ctx, p, changes)
+		moved, err := a.take(ctx, p, changes)
 		if err != nil {
 			return err
 		}

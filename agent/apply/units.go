@@ -77,8 +77,10 @@ func (a *pass) unit(ctx context.Context, u plan.Unit) error {
 		a.rec.Units[u.Name] = ownedUnit{Path: a.unitPath(u.Name)}
 		return a.enable(ctx, u.Name, true)
 	}
-	if err := a.enable(ctx, u.Name, u.Enable); err != nil {
-		return err
+	if u.Enable || a.unitPath(u.Name) != "" { // the image's own units keep what their packager chose
+		if err := a.enable(ctx, u.Name, u.Enable); err != nil {
+			return err
+		}
 	}
 	return a.started(ctx, u)
 }

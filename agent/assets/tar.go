@@ -9,8 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 )
 
@@ -23,8 +21,9 @@ func refuse(name, format string, args ...any) error {
 
 // untar writes the archive below root. Every step goes through os.Root, so not even a link that the archive made itself
 // can lead a later entry outside; what is checked beyond that are links as others will follow them later.
-func untar(archive io.Reader, root *os.Root, limits Limits) ([]Entry, error) {
-	u := &untarrer{root: root, left: limits.Bytes, made: make(map[string]fs.FileMode), dirs: make(map[string]fs.FileMode)}
+func untar(archive io.Reader, root *os.Root, limits Limits) error {
+	u := &untarrer{root: root, left: limits.Bytes, made: make(map[string]fs.FileMode), dirs: make(map[string]fs.FileMode),
+		buffer: make([]byte, bufferSize)}
 	headers := tar.NewReader(archive)
 	for count := 0; ; count++ {
 		header, err := headers.Next()
@@ -32,22 +31,19 @@ func untar(archive io.Reader, root *os.Root, limits Limits) ([]Entry, error) {
 			break
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if count >= limits.Entries {
-			return nil, refuse(header.Name, "is one more than %d entries", limits.Entries)
+			return refuse(header.Name, "is one more than %d entries", limits.Entries)
 		}
 		if err := u.entry(header, headers); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := u.checkLinks(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := u.setDirModes(); err != nil {
-		return nil, err
-	}
-	return u.entries()
+	return u.setDirModes()
 }
 
 type untarrer struct {
@@ -55,6 +51,8 @@ type untarrer struct {
 	left int64                  // bytes that may still be written
 	made map[string]fs.FileMode // by path: type bits
 	dirs map[string]fs.FileMode // permissions, set when nothing is written below any more
+
+	buffer []byte
 }
 
 func (u *untarrer) entry(header *tar.Header, content io.Reader) error {
@@ -64,9 +62,6 @@ func (u *untarrer) entry(header *tar.Header, content io.Reader) error {
 	name, err := entryName(header.Name)
 	if err != nil || name == "." {
 		return err
-	}
-	if name == stampName {
-		return refuse(name, "is the name of the agent's own stamp")
 	}
 	if dir := path.Dir(name); dir != "." {
 		if err := u.root.MkdirAll(dir, 0o755); err != nil {
@@ -120,7 +115,7 @@ func (u *untarrer) file(name string, header *tar.Header, content io.Reader) erro
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{content}, make([]byte, 64<<10))
+	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{content}, u.buffer)
 	if err == nil {
 		err = f.Chmod(mode)
 	}
@@ -165,19 +160,6 @@ func (u *untarrer) setDirModes() error {
 		}
 	}
 	return nil
-}
-
-func (u *untarrer) entries() ([]Entry, error) {
-	entries := make([]Entry, 0, len(u.made))
-	for name := range u.made {
-		e, err := entryAt(u.root, name)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
-	}
-	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
-	return entries, nil
 }
 
 // refused tells an archive that contradicts itself, or the file system's rules, from a disk that fails.

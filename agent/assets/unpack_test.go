@@ -90,10 +90,8 @@ func TestUnpack(t *testing.T) {
 		symlink("bin/link", "../etc/conf"), symlink("dangling", "etc/none"), hardlink("bin/hard", "./bin/bridge"), file(strings.Repeat("d/", 60)+"deep", "x"))
 	for name, data := range map[string][]byte{"tar": plain, "gzip": gzipped(t, plain), "zstd": zstded(t, plain)} {
 		t.Run(name, func(t *testing.T) {
-			to := filepath.Join(t.TempDir(), "opt", "cni")
-			archive := archived(t, data)
-			entries, err := Unpack(t.Context(), archive, to, Limits{})
-			if err != nil {
+			to := t.TempDir()
+			if err := Unpack(t.Context(), archived(t, data), to, Limits{}); err != nil {
 				t.Fatal(err)
 			}
 			for path, want := range map[string]string{"bin/bridge": "b", "bin/hard": "b", "bin/link": "new", "etc/conf": "new"} {
@@ -105,56 +103,10 @@ func TestUnpack(t *testing.T) {
 			if err != nil || info.Mode().Perm() != 0o755 || !info.ModTime().Equal(time.Unix(1e9, 0)) {
 				t.Errorf("bin/bridge: %v, %v", info, err)
 			}
-			if len(entries) != 7 {
-				t.Errorf("%d entries: %+v", len(entries), entries)
-			}
-			if left, _ := filepath.Glob(filepath.Dir(to) + "/.*"); left != nil {
-				t.Errorf("left behind: %q", left)
+			if entries, err := os.ReadDir(to); err != nil || len(entries) != 4 {
+				t.Errorf("%v, %v", entries, err)
 			}
 		})
-	}
-}
-
-func TestUnpackTwice(t *testing.T) {
-	to := filepath.Join(t.TempDir(), "cni")
-	first := archived(t, tarOf(t, file("a", "1"), file("gone", "x"), symlink("l", "a")))
-	unpack := func(archive string) fs.FileInfo {
-		t.Helper()
-		entries, err := Unpack(t.Context(), archive, to, Limits{})
-		if err != nil || len(entries) == 0 {
-			t.Fatal(entries, err)
-		}
-		info, err := os.Stat(to)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info
-	}
-	was := unpack(first)
-	if !os.SameFile(was, unpack(first)) {
-		t.Error("the same archive was unpacked again")
-	}
-	for name, drift := range map[string]func() error{
-		"edited":   func() error { return os.WriteFile(to+"/a", []byte("2"), 0o755) },
-		"chmodded": func() error { return os.Chmod(to+"/a", 0o700) },
-		"deleted":  func() error { return os.Remove(to + "/gone") },
-		"relinked": func() error { return errors.Join(os.Remove(to+"/l"), os.Symlink("gone", to+"/l")) },
-	} {
-		if err := drift(); err != nil {
-			t.Fatal(err)
-		}
-		now := unpack(first)
-		if os.SameFile(was, now) {
-			t.Errorf("%s: not repaired", name)
-		}
-		was = now
-		if got, err := os.ReadFile(to + "/a"); string(got) != "1" {
-			t.Errorf("%s: a = %q, %v", name, got, err)
-		}
-	}
-	unpack(archived(t, tarOf(t, file("a", "2"))))
-	if _, err := os.Stat(to + "/gone"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("what the new archive lacks is still there: %v", err)
 	}
 }
 
@@ -181,23 +133,16 @@ func TestUnpackRefuses(t *testing.T) {
 		"more entries than allowed":     {dir("1"), dir("2"), dir("3"), dir("4"), dir("5"), dir("6")},
 		"a file below a file":           {file("a", "x"), file("a/b", "y")},
 		"a file in place of a full dir": {file("a/b", "y"), file("a", "x")},
-		"the agent's own stamp":         {file(stampName, "{}")},
 		"a control character":           {file("a\x01b", "x")},
 	} {
 		parent := t.TempDir()
-		to := filepath.Join(parent, "here")
-		if err := os.WriteFile(filepath.Join(tmpMkdir(t, to), "old"), []byte("old"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		_, err := Unpack(t.Context(), archived(t, tarOf(t, headers...)), to, Limits{Bytes: 1000, Entries: 5})
+		to := tmpMkdir(t, filepath.Join(parent, "here"))
+		err := Unpack(t.Context(), archived(t, tarOf(t, headers...)), to, Limits{Bytes: 1000, Entries: 5})
 		if reason, _ := status.ReasonOf(err); reason != status.ReasonAssetCorrupt || !errors.Is(err, errRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if got, err := os.ReadFile(filepath.Join(to, "old")); string(got) != "old" {
-			t.Errorf("%s: the directory was touched: %v", name, err)
-		}
 		if entries, _ := os.ReadDir(parent); len(entries) != 1 {
-			t.Errorf("%s: left behind %v", name, entries)
+			t.Errorf("%s: something is beside the directory: %v", name, entries)
 		}
 	}
 }
@@ -213,12 +158,8 @@ func tmpMkdir(t testing.TB, path string) string {
 func TestUnpackBroken(t *testing.T) {
 	whole := gzipped(t, tarOf(t, file("a", strings.Repeat("x", 10000))))
 	for name, data := range map[string][]byte{"cut off": whole[:len(whole)/2], "no archive": []byte(strings.Repeat("no tar", 200)), "short": []byte("ab")} {
-		to := filepath.Join(t.TempDir(), "d")
-		if _, err := Unpack(t.Context(), archived(t, data), to, Limits{}); err == nil {
+		if err := Unpack(t.Context(), archived(t, data), t.TempDir(), Limits{}); err == nil {
 			t.Errorf("%s: no error", name)
-		}
-		if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: the directory exists", name)
 		}
 	}
 }
@@ -241,7 +182,7 @@ func FuzzUntar(f *testing.F) {
 			return
 		}
 		defer plain.Close()
-		_, err = untar(plain, root, Limits{Bytes: 1 << 20, Entries: 100})
+		err = untar(plain, root, Limits{Bytes: 1 << 20, Entries: 100})
 		if beside, errRead := os.ReadDir(parent); errRead != nil || len(beside) != 1 {
 			t.Fatalf("beside the directory: %v, %v", beside, errRead)
 		}

@@ -67,5 +67,5 @@ func (b *Board) Resolve(reason Reason) {
 
 // seconds is d in seconds, to the millisecond: what a reader wants, and what a diff does not drown in.
 func seconds(d time.Duration) float64 {
-	return d.Round(time.Millisecond).Seconds()
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
 }
