@@ -122,9 +122,19 @@ func archive(to string, files map[string]source) (err error) {
 		return err
 	}
 	t := tar.NewWriter(w)
+	first := map[string]string{} // by the file on disk: where it is in the archive
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := add(t, name, files[name]); err != nil {
+		from := files[name].file
+		if there, ok := first[from]; ok { // one program under several names, as such archives have it
+			err = t.WriteHeader(&tar.Header{Name: name, Linkname: there, Mode: 0o755, Typeflag: tar.TypeLink})
+		} else {
+			err = add(t, name, files[name])
+		}
+		if err != nil {
 			return err
+		}
+		if from != "" {
+			first[from] = name
 		}
 	}
 	return errors.Join(t.Close(), finish())
