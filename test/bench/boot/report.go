@@ -19,6 +19,14 @@ func report(w io.Writer, role string, samples []sample) {
 	line(w, "boot_to_units_ms_"+role, "ms", targetUnits, column(samples, func(s sample) float64 {
 		return float64(s.toUnits.Microseconds()) / 1000
 	}))
+	if role == "master" {
+		line(w, "boot_etcd_start_ms_"+role, "ms", -1, column(samples, func(s sample) float64 {
+			return float64(s.etcd.Microseconds()) / 1000
+		}))
+		line(w, "boot_to_units_less_etcd_ms_"+role, "ms", targetUnits, column(samples, func(s sample) float64 {
+			return float64((s.toUnits - s.etcd).Microseconds()) / 1000
+		}))
+	}
 	services := map[string]bool{"imds": true, "ec2": true, "s3": true}
 	for _, s := range samples {
 		for service := range s.requests {
