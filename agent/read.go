@@ -158,10 +158,7 @@ func (a *Agent) handedOver(ctx context.Context, expected bool, timeout time.Dura
 	for first := true; ; first = false {
 		data, err := os.ReadFile(name)
 		if err == nil {
-			layers, _, problems := config.UserData(data)
-			for i := range layers {
-				layers[i].Name = "rekindle up"
-			}
+			layers, _, problems := config.Read(UpPath, data)
 			return layers, a.judge(problems)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -201,6 +198,8 @@ func layerKind(name string) string {
 	switch {
 	case strings.HasPrefix(name, ConfigDir+"/"):
 		return "ami"
+	case name == UpPath:
+		return "up"
 	case strings.HasSuffix(name, "/"+clusterFile):
 		return "store"
 	default:

@@ -37,6 +37,9 @@ const maxUserData = 16384
 // others, so that all mistakes can be reported together.
 func UserData(data []byte) ([]Layer, Kind, Problems) { return readUserData("user-data", data) }
 
+// Read is UserData for text that the operator knows by another name: a file, standard input.
+func Read(name string, data []byte) ([]Layer, Kind, Problems) { return readUserData(name, data) }
+
 func readUserData(name string, data []byte) ([]Layer, Kind, Problems) {
 	r := reader{file: name}
 	if len(data) > maxUserData {

@@ -81,7 +81,7 @@ type Boot struct {
 
 // Source is one layer of the configuration.
 type Source struct {
-	Layer string `json:"layer"` // "defaults", "ami", "store", "user-data", "tags"
+	Layer string `json:"layer"` // "defaults", "ami", "store", "user-data", "up"
 	From  string `json:"from"`  // a path, an s3:// URL, an IMDS path
 }
 

@@ -77,10 +77,7 @@ func (f *planFlags) offline(stdin io.Reader) (*plan.Plan, error) {
 		if err != nil {
 			return nil, exit{exitUsage, err}
 		}
-		layers, _, problems := config.UserData(data)
-		for i := range layers {
-			layers[i].Name = name
-		}
+		layers, _, problems := config.Read(name, data)
 		in.Layers = append(in.Layers, layers...)
 		in.Problems = append(in.Problems, problems...)
 	}
