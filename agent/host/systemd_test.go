@@ -282,7 +282,7 @@ func (p properties) GetAll(msg godbus.Message, iface string) (map[string]godbus.
 	}
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
-	all := map[string]any{}
+	var all map[string]any
 	if strings.HasSuffix(iface, ".Service") {
 		all = map[string]any{"Type": st.Type, "RemainAfterExit": st.Remain, "Result": "success", "ExecMainCode": int32(0), "ExecMainStatus": int32(0)}
 		if end := p.m.ends[name]; end != nil {

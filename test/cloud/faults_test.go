@@ -249,7 +249,7 @@ func TestServe(t *testing.T) {
 	equal(t, "body", body, i.ID)
 	c.Terminate(i.ID)
 	if resp, err := http.Get(s.URL + "/latest/meta-data/instance-id"); err == nil {
-		t.Errorf("a dead instance's IMDS answered %s", resp.Status)
+		t.Errorf("a dead instance's IMDS answered %s: %v", resp.Status, resp.Body.Close())
 	}
 	check(t, s.Close())
 	check(t, s.Close())
