@@ -62,7 +62,10 @@ func Run(ctx context.Context, options Options) (err error) {
 	defer func() { err = errors.Join(err, a.board.Close()) }()
 	defer a.background.Wait()
 	n, err := a.bootUntilReady(ctx)
-	if err != nil || a.Once {
+	switch {
+	case ctx.Err() != nil:
+		return nil // told to stop: that is no failure
+	case err != nil || a.Once:
 		return err
 	}
 	return a.stay(ctx, n)
@@ -208,12 +211,18 @@ func (a *Agent) ready(n *node, timeline *status.Timeline) {
 	a.background.Go(func() { a.wrapUp(n, timeline) })
 }
 
-// wrapUp does what nobody waits for: it makes the cache durable and leaves the boot's timeline in the store.
+// wrapUp does what nobody waits for: it makes the cache durable, drops from it what the store no longer lists, and leaves
+// the boot's timeline in the store.
 func (a *Agent) wrapUp(n *node, timeline *status.Timeline) {
 	ctx, cancel := context.WithTimeout(context.Background(), wrapUpTimeout)
 	defer cancel()
 	if err := n.objects.Settle(ctx); err != nil {
 		a.Logger.Warn("the cache of assets is not durable yet: a power cut would make the next boot fetch again", "error", err)
+	}
+	if freed, err := n.objects.Prune(ctx); err != nil {
+		a.Logger.Warn("the cache of assets could not be pruned", "error", err)
+	} else if freed > 0 {
+		a.Logger.Info("pruned the cache of assets", "freed", status.Bytes(freed))
 	}
 	if err := n.record(ctx, timeline); err != nil {
 		a.Logger.Info("boot record", "error", err)
