@@ -233,7 +233,7 @@ func (a *Agent) failed(err error) {
 	a.board.Fail(err)
 	now := a.board.Snapshot()
 	a.tell(status.ConsoleFailed(now, time.Since(now.Boot.Started)), string(now.Reason)+now.Message)
-	a.Logger.Error(now.Message, log.MessageID(log.MessageFailed), "reason", string(now.Reason), "hint", now.Hint)
+	a.Logger.Error(now.Message, log.MessageID(log.MessageFailed), "reason", now.Reason, "hint", now.Hint)
 	a.notify("STATUS=failed: " + string(now.Reason))
 }
 

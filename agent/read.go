@@ -211,7 +211,7 @@ func layerKind(name string) string {
 func (a *Agent) judge(problems config.Problems) error {
 	for _, warning := range problems.Warnings() {
 		remedy := warning.Remedy
-		warning.Remedy = "" // it is shown on a line of its own
+		warning.Remedy, warning.Warning = "", false // both are said where it is shown
 		a.board.Warn(status.ReasonConfigWarning, remedy, warning.String())
 	}
 	if err := problems.Err(); err != nil {

@@ -328,7 +328,7 @@ func TestNoCredentials(t *testing.T) {
 		w := &wire{do: denied}
 		c := newClients(t, Options{Region: "cn-north-1", IMDS: imds, Transport: w})
 		err := Explain(calls(t.Context(), c)["ec2"]())
-		wantReason(t, err, status.ReasonCredentials, "instance profile", "rekindle iam")
+		wantReason(t, err, status.ReasonCredentials, "instance profile", "associate-iam-instance-profile")
 		if len(w.asks) != 0 {
 			t.Error("asked without credentials")
 		}

@@ -49,7 +49,7 @@ func Explain(err error) error {
 		return status.Fail(status.ReasonCredentials, "the credentials are not valid here: check that they belong to "+
 			"this partition and that the node's clock is right", err)
 	case slices.Contains(deniedCodes, c.code) || c.status == 403:
-		hint := "allow " + c.action() + " to the instance's role; `rekindle iam` prints the policy"
+		hint := "allow " + c.action() + " to the instance's role"
 		if c.operation == "DescribeTags" {
 			hint = "enable tags in instance metadata (--instance-metadata-tags enabled), or " + hint
 		}
@@ -78,7 +78,7 @@ func explainCredentials(err error) error {
 	}
 	hint := ""
 	if errors.Is(err, ErrNotFound) {
-		hint = "attach an instance profile: aws ec2 associate-iam-instance-profile; `rekindle iam` prints its policy"
+		hint = "attach an instance profile: aws ec2 associate-iam-instance-profile"
 	} else if api, ok := errors.AsType[smithy.APIError](err); ok && strings.HasPrefix(api.ErrorCode(), "AssumeRole") {
 		hint = "let EC2 assume the role: its trust policy must name the EC2 service principal of this partition"
 	}

@@ -46,7 +46,7 @@ func TestExplain(t *testing.T) {
 		words         []string
 	}{
 		{name: "tags denied", service: "ec2", code: 403, body: ec2Error("UnauthorizedOperation", "You are not authorized"),
-			reason: status.ReasonTagsDenied, words: []string{"ec2:DescribeTags", "rekindle iam"}},
+			reason: status.ReasonTagsDenied, words: []string{"ec2:DescribeTags", "instance's role"}},
 		{name: "action denied", service: "autoscaling", code: 403,
 			body:   "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>",
 			reason: status.ReasonCredentials, words: []string{"autoscaling:DescribeAutoScalingGroups"}},

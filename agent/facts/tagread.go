@@ -197,6 +197,9 @@ func (m *Metadata) Tags(ctx context.Context) (all map[string]string, enabled boo
 	return all, true, group.Wait()
 }
 
+// once turns the SDK's own retries off.
+func once(o *ec2.Options) { o.RetryMaxAttempts = 1 }
+
 // describeTags asks EC2. A page may be empty and still have a successor (amazon-ecs-agent #1935).
 func describeTags(ctx context.Context, client ec2.DescribeTagsAPIClient, instance string) (map[string]string, error) {
 	pages := ec2.NewDescribeTagsPaginator(client, &ec2.DescribeTagsInput{
@@ -204,7 +207,7 @@ func describeTags(ctx context.Context, client ec2.DescribeTagsAPIClient, instanc
 	})
 	all := map[string]string{}
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+		page, err := pages.NextPage(ctx, once) // the reader looks again by itself, and its wait has a name
 		if err != nil {
 			return nil, fmt.Errorf("tags of %s: %w", instance, aws.Explain(err))
 		}

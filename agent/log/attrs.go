@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -88,6 +89,9 @@ func text(v slog.Value) string {
 		case []byte:
 			return string(x)
 		default:
+			if r := reflect.ValueOf(x); r.Kind() == reflect.String { // a type of its own, such as status.Reason
+				return r.String()
+			}
 			if b, err := json.Marshal(x); err == nil {
 				return string(b)
 			}

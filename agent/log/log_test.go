@@ -71,6 +71,8 @@ func TestJSONHandler(t *testing.T) {
 	})
 }
 
+type word string
+
 func TestTextLine(t *testing.T) {
 	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 	for _, tc := range []struct {
@@ -88,6 +90,7 @@ func TestTextLine(t *testing.T) {
 			"started unit.name=kubelet.service"},
 		{"any", []slog.Attr{slog.Any("list", []string{"a", "b"}), slog.Any("err", errors.New("broken"))}, "odd",
 			`odd list="[\"a\",\"b\"]" err=broken`},
+		{"a type of its own", []slog.Attr{slog.Any("reason", word("Broken"))}, "odd", "odd reason=Broken"},
 		{"message id", []slog.Attr{MessageID(MessageReady)}, "ready", "ready"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

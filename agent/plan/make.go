@@ -137,10 +137,17 @@ func (m *maker) gather() {
 	if f.Machine.Arch == "" {
 		m.fail(problem("facts.machine.arch", "empty: gather the facts again with `rekindle facts`"))
 	}
-	if !f.Machine.CgroupV2 && d.Kubernetes.Minor >= 35 {
+	if !f.Machine.CgroupV2 && d.Kubernetes.Minor >= 35 && m.hasKubelet() {
 		m.warn("the kubelet of Kubernetes 1.35 and later does not start on cgroup v1: boot the machine with cgroup v2")
 	}
 }
+
+// hasKubelet tells whether the role brings one.
+func (m *maker) hasKubelet() bool {
+	return slices.ContainsFunc(m.in.Role.Files, func(f roles.File) bool { return f.Path == kubeletConfig })
+}
+
+const kubeletConfig = "/var/lib/kubelet/config.yaml"
 
 const apiServerManifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 

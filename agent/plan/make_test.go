@@ -147,11 +147,6 @@ func TestMakeRefuses(t *testing.T) {
 			},
 			want: []string{"/etc/kubernetes/manifests/x.yaml", "volume s", "use a hostPath"},
 		},
-		"static pod where there is no kubelet": {
-			role: "etcd",
-			edit: func(in *Input) { in.Config.StaticPods = map[string]map[string]any{"x": {}} },
-			want: []string{"role etcd has no kubelet"},
-		},
 		"relative path": {
 			edit: func(in *Input) { in.Config.Files = []config.File{{Path: "etc/x", Content: "x"}} },
 			want: []string{"relative"},
@@ -336,6 +331,21 @@ func TestManifestUnknown(t *testing.T) {
 		if len(p.Assets) != 4 || len(p.Warnings) != 1 || p.Assets[0].SHA256 != "" {
 			t.Errorf("%d assets, warnings %q", len(p.Assets), p.Warnings)
 		}
+	}
+}
+
+// TestNoKubelet: a cluster-wide configuration has static pods and a kernel's cgroup that an etcd node cannot use; neither
+// keeps it from booting.
+func TestNoKubelet(t *testing.T) {
+	in := readCase(t, "etcd-aws")
+	in.Config.StaticPods = map[string]map[string]any{"x": {}}
+	in.Facts.Machine.CgroupV2 = false
+	p, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"staticPods.x: left out: role etcd has no kubelet to run it"}; !slices.Equal(p.Warnings, want) {
+		t.Errorf("%q", p.Warnings)
 	}
 }
 

@@ -125,8 +125,8 @@ func (m *maker) staticPod(name string, pod map[string]any) {
 		m.fail(problem("staticPods."+name, "the role has %s already: patch it, or choose another name", file))
 		return
 	}
-	if m.find("/var/lib/kubelet/config.yaml") < 0 {
-		m.fail(problem("staticPods."+name, "role %s has no kubelet to run it: remove it for this role", m.plan.Role))
+	if !m.hasKubelet() {
+		m.warn("staticPods.%s: left out: role %s has no kubelet to run it", name, m.plan.Role)
 		return
 	}
 	text, err := toYAML(pod)

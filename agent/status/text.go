@@ -160,7 +160,7 @@ func (a Apply) words() []string {
 		return nil
 	}
 	took := Duration(time.Duration(a.Seconds * float64(time.Second)))
-	return []string{clock(a.At), fmt.Sprintf("%d changes in %s", a.Changes, took)}
+	return []string{clock(a.At), fmt.Sprintf("%s in %s", changes(a.Changes), took)}
 }
 
 func (p *page) section(title string, n int, rows func(io.Writer)) {
@@ -207,4 +207,11 @@ func (p *page) paint(code, s string) string {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func changes(n int) string {
+	if n == 1 {
+		return "1 change"
+	}
+	return fmt.Sprintf("%d changes", n)
 }
