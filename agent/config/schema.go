@@ -64,7 +64,7 @@ func suggest(name, path string, fields []field) string {
 		if fold(f.name) == fold(name) {
 			return "did you mean " + f.name + "? Keys are case-sensitive"
 		}
-		if n := edits(fold(f.name), fold(name)); n < min(distance, len(f.name)/2+1) {
+		if n := Edits(fold(f.name), fold(name)); n < min(distance, len(f.name)/2+1) {
 			best, distance = f.name, n
 		}
 	}
@@ -97,8 +97,8 @@ func fold(name string) string {
 	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(clip(name, 40)))
 }
 
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
+// Edits is how many bytes must be added, dropped or changed to make b of a (Levenshtein distance).
+func Edits(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

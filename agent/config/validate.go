@@ -90,7 +90,7 @@ func (v *validator) oneOf(path, value string, choices ...string) {
 	}
 	remedy := "write " + strings.Join(choices, " or ")
 	for _, c := range choices {
-		if strings.EqualFold(c, value) || edits(c, value) < 3 {
+		if strings.EqualFold(c, value) || Edits(c, value) < 3 {
 			remedy = "did you mean " + c + "?"
 		}
 	}

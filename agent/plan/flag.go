@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"rekindle/agent/config"
 )
 
 // flagNames are the flags of the components of Kubernetes 1.34 and 1.37, all in one list; a "*" stands for a part of a
@@ -41,33 +43,12 @@ func (m *maker) unknownFlags() {
 func nearest(name string, known []string) string {
 	best, least := "", max(1, len(name)/5)+1
 	for _, k := range known {
-		if d := distance(name, k, least); d < least {
+		if len(name)-len(k) >= least || len(k)-len(name) >= least {
+			continue
+		}
+		if d := config.Edits(name, k); d < least {
 			best, least = k, d
 		}
 	}
 	return best
-}
-
-// distance is how many letters must be added, dropped or changed to make b of a (Levenshtein), or limit if as many.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
