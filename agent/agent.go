@@ -305,8 +305,6 @@ func (a *Agent) repair(ctx context.Context, n *node) {
 		a.Logger.Error("resync", "error", err)
 	default:
 		a.board.Ready()
-		for _, change := range n.report.Changes {
-			a.Logger.Warn("changed", "what", change.String(), "drift", change.Drift)
-		}
+		a.tellDrift(n.report)
 	}
 }

@@ -3,9 +3,12 @@ package agent
 import (
 	"context"
 	"io/fs"
+	"slices"
+	"time"
 
 	"rekindle/agent/apply"
 	"rekindle/agent/assets"
+	"rekindle/agent/aws"
 	"rekindle/agent/config"
 	"rekindle/agent/facts"
 	"rekindle/agent/plan"
@@ -77,7 +80,11 @@ func (l *Looked) Preview(ctx context.Context) (apply.Report, error) {
 	return l.n.engine.Preview(ctx, l.Plan)
 }
 
-// Observe is the facts alone: what `rekindle facts` prints. It needs no store.
+// observeTimeout bounds the wait for tags in Observe: somebody sits before it.
+const observeTimeout = 15 * time.Second
+
+// Observe is the facts alone: what `rekindle facts` prints. A store that cannot be read costs only what its cluster.yaml
+// would have said.
 func Observe(ctx context.Context, options Options) (facts.Facts, error) {
 	a := newAgent(options)
 	o, err := a.open(ctx)
@@ -88,5 +95,22 @@ func Observe(ctx context.Context, options Options) (facts.Facts, error) {
 	if err != nil {
 		return facts.Facts{}, err
 	}
-	return a.observer(o.meta, clients, o.asked).first(ctx, o.metadata)
+	asked := o.asked
+	if shared, err := a.shared(ctx, clients, o); err != nil {
+		a.Logger.Warn("the store's configuration is left out", "error", err)
+	} else if asked, err = a.resolve(slices.Concat(o.image, shared, o.own)...); err != nil {
+		return facts.Facts{}, err
+	}
+	asked.Timeouts.Role = min(asked.Timeouts.Role, observeTimeout)
+	return a.observer(o.meta, clients, asked).first(ctx, o.metadata)
+}
+
+func (a *Agent) shared(ctx context.Context, clients *aws.Clients, o opening) ([]config.Layer, error) {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	objects, _, err := a.openStore(ctx, clients, o.asked)
+	if err != nil {
+		return nil, err
+	}
+	return a.storeLayer(ctx, objects)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"rekindle/agent/apply"
@@ -70,6 +71,26 @@ func changed(report apply.Report) []string {
 		names = append(names, change.Name)
 	}
 	return names
+}
+
+// tellDrift warns of what somebody changed behind the agent's back.
+func (a *Agent) tellDrift(report apply.Report) {
+	var drifted []string
+	for _, change := range report.Changes {
+		if change.Drift {
+			drifted = append(drifted, change.String())
+		}
+	}
+	if len(drifted) == 0 {
+		return
+	}
+	const shown = 3
+	text := strings.Join(drifted[:min(shown, len(drifted))], "; ")
+	if more := len(drifted) - shown; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	a.board.Resolve(status.ReasonDriftRepaired) // the last time counts
+	a.board.Warn(status.ReasonDriftRepaired, "", text)
 }
 
 // wrapUpTimeout bounds what is done after the boot: nothing waits for it but the end of the agent.

@@ -130,7 +130,7 @@ func (s *service) adopt() error {
 	if state.Notify != "" { // so that what it sends goes nowhere rather than fails
 		socket, err := s.runner.listen(state.Notify)
 		if err != nil {
-			s.runner.log.Warn("notify socket not taken over", "unit", s.name, "err", err)
+			s.runner.log.Debug("notify socket not taken over", "unit", s.name, "err", err)
 		}
 		s.mu.Lock()
 		s.notify = socket

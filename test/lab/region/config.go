@@ -16,6 +16,7 @@ func (r *Region) imageConfig(i *cloud.Instance) (string, error) {
 		"aws": map[string]any{
 			"endpoints": map[string]string{
 				"ec2": api, "autoscaling": api, "sts": api, "ssm": api, "route53": api, "s3": r.S3.URL(),
+				"imds": "http://" + imdsAddress(i.PrivateIP), // so that verbs run by hand find it, too
 			},
 			"pathStyle": true,
 		},

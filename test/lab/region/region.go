@@ -164,7 +164,6 @@ func (r *Region) build(i *cloud.Instance) (*instance, error) {
 			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"HOME=" + filepath.Join(root, "root"),
 			"TMPDIR=" + os.TempDir(),
-			"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + imds.URL,
 		},
 	})
 	if err := n.Start(); err != nil {
