@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT    := $(GO) tool -modfile=test/tools/go.mod golangci-lint
-APT     := awscli librsvg2-bin
+APT     := awscli
 # The race detector needs cgo; the agent itself is built without it.
 TESTFLAGS ?= -race -timeout 10m
 

@@ -51,6 +51,11 @@ type Agent struct {
 // Run boots, as often as it takes, and then keeps the node as its plan says until ctx ends.
 func Run(ctx context.Context, options Options) (err error) {
 	a := newAgent(options)
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	path, err := a.host.Path(StatusPath)
 	if err != nil {
 		return err
@@ -123,7 +128,7 @@ func (a *Agent) sync(ctx context.Context, n *node) (err error) {
 		err = a.settle(ctx, n)
 	}
 	a.tellUnits(ctx, n.want)
-	a.board.Applied("", time.Since(start), changed(n.report)...)
+	a.board.Applied(digest(n.want), time.Since(start), changed(n.report)...)
 	return err
 }
 

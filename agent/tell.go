@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
@@ -62,6 +64,15 @@ func (a *Agent) tellUnits(ctx context.Context, want *plan.Plan) {
 		units = append(units, shown)
 	}
 	a.board.SetUnits(units...)
+}
+
+// digest tells one plan from another.
+func digest(want *plan.Plan) string {
+	h := sha256.New()
+	if err := plan.Print(h, want); err != nil {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // changed are the names of what a report changed.

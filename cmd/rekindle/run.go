@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,6 +51,9 @@ func run(ctx context.Context, shared *common, kind string, once bool, stderr io.
 	defer signal.Stop(again)
 	if err := agent.Run(ctx, agent.Options{Root: shared.root, Version: version, Units: units, Logger: logger,
 		Console: console(shared.root, stderr), Again: requests(ctx, again), Once: once}); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return err // nothing ran yet that could have said it
+		}
 		return exit{code: exitFailed} // the console and the log have said it
 	}
 	return nil
