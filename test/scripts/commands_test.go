@@ -2,8 +2,10 @@ package scripts
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -246,6 +248,47 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("not within %s: %s: %v", patience, strings.Join(args, " "), err)
+		}
+	}
+}
+
+// answers asks until the answer is 200.
+func answers(s script, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: answers URL")
+	}
+	var last error
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if last = ask(args[0]); last == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("not within %s: %w", patience, last)
+}
+
+func ask(url string) error {
+	client := http.Client{Timeout: 2 * time.Second}
+	response, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, response.Status)
+	}
+	return nil
+}
+
+func wellformed(s script, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: wellformed FILE")
+	}
+	tokens := xml.NewDecoder(strings.NewReader(s.ReadFile(args[0])))
+	for {
+		if _, err := tokens.Token(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", args[0], err)
 		}
 	}
 }

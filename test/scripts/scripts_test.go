@@ -31,6 +31,10 @@
 //		compares how many requests the current instance has sent to a service of AWS: imds, ec2, sts, ...
 //	stored PATH
 //		prints an object of the store.
+//	answers URL
+//		asks until it is answered with 200, for at most twenty seconds.
+//	wellformed FILE
+//		checks that a file is XML.
 //	hangup
 //		sends SIGHUP to the agent of the current instance: resync now.
 //
@@ -103,6 +107,8 @@ func TestScripts(t *testing.T) {
 			"stored":     command(stored),
 			"tag":        command(tag),
 			"upload":     command(upload),
+			"answers":    command(answers),
+			"wellformed": command(wellformed),
 		},
 	})
 }
