@@ -1,4 +1,4 @@
-// Flaggen writes the names of the flags of Kubernetes' node and control plane components: those that are registered
+// Command flaggen writes the names of the flags of Kubernetes' node and control plane components: those that are registered
 // anywhere in the given directories of its source. It is run by hand when a minor is added:
 //
 //	go run ./agent/plan/internal/flaggen DIR... > agent/plan/flags.txt
