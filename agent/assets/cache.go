@@ -26,8 +26,9 @@ import (
 //
 // Several processes may use one cache at a time.
 type cache struct {
-	dir  string
-	boot string // the kernel's id of this boot
+	dir    string
+	boot   string // the kernel's id of this boot
+	opened time.Time
 }
 
 func openCache(dir string) (*cache, error) {
@@ -38,7 +39,7 @@ func openCache(dir string) (*cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	return &cache{dir, strings.TrimSpace(string(boot))}, nil
+	return &cache{dir, strings.TrimSpace(string(boot)), time.Now()}, nil
 }
 
 // name is the object's name in the cache. An object of an unverified prefix has no digest, so its name is made of
@@ -156,6 +157,9 @@ func (c *cache) prune(ctx context.Context, keep map[string]bool) (freed int64, e
 		return 0, err
 	}
 	defer unlock()
+	if err := c.sweep(); err != nil {
+		return 0, fmt.Errorf("cache: %w", err)
+	}
 	entries, err := os.ReadDir(filepath.Join(c.dir, "objects"))
 	if err != nil {
 		return 0, fmt.Errorf("cache: %w", err)
@@ -175,9 +179,30 @@ func (c *cache) prune(ctx context.Context, keep map[string]bool) (freed int64, e
 	return freed, nil
 }
 
+// sweep removes the temporary files of processes that were killed: those from before this one opened the cache.
+func (c *cache) sweep() error {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !strings.HasPrefix(entry.Name(), tempPrefix) || !info.ModTime().Before(c.opened) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(c.dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// tempPrefix begins the names of files that are not complete.
+const tempPrefix = ".new-"
+
 // replaceFile writes a small file whole or not at all.
 func replaceFile(path string, data []byte, mode fs.FileMode, durable bool) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+"*")
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +97,31 @@ func TestPrune(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(cache + "/objects/*.stamp"); len(left) != 2 {
 		t.Errorf("stamps left: %q, want those of a and c", left)
+	}
+}
+
+// TestPruneSweeps: what a killed process had not finished to write goes; what another is writing now stays.
+func TestPruneSweeps(t *testing.T) {
+	cache := t.TempDir()
+	killed, busy := filepath.Join(cache, tempPrefix+"1"), filepath.Join(cache, tempPrefix+"2")
+	if err := os.WriteFile(killed, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(killed, time.Time{}, time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	s := opened(t, Options{Sources: []Source{published(t, map[string][]byte{"a": []byte("a")})}, CacheDir: cache})
+	if err := os.WriteFile(busy, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(busy, time.Time{}, time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Prune(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(cache + "/" + tempPrefix + "*"); !slices.Equal(left, []string{busy}) {
+		t.Errorf("left: %q, want %q", left, busy)
 	}
 }
 
