@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	firstPause = 200 * time.Millisecond
+	firstPause = 50 * time.Millisecond
 	lastPause  = 10 * time.Second
 )
 
