@@ -25,7 +25,7 @@ build: ## build bin/rekindle, static and stripped, and print its size
 
 test: build lint ## lint, then all unit, golden and script tests under the race detector
 	$(GO) test $(TESTFLAGS) ./...
-	cd test && $(GO) test $(TESTFLAGS) ./...
+	cd test && $(GO) test -count=1 $(TESTFLAGS) ./... # these run the built agent, which go's test cache does not see
 
 lint: ## gofmt, go vet, golangci-lint (depguard keeps agent/plan pure)
 	@out=$$(gofmt -l agent cmd roles test); if [ -n "$$out" ]; then echo "gofmt -w needed:" $$out; exit 1; fi
