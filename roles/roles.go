@@ -23,6 +23,9 @@ type Role struct {
 	Files  []File
 	// Partials are templates that the others can include, from <role>/partials/*.tmpl.
 	Partials []File
+	// Authorities are what the node holds of the cluster's authorities, and Certs the certificates that it needs.
+	Authorities []Authority
+	Certs       []Cert
 	Units    []Unit // in the order in which they are started
 	// Digest identifies the exact role: sha256 over all that was loaded.
 	Digest string
@@ -78,9 +81,39 @@ type File struct {
 	Mode   string `yaml:"mode,omitempty"` // default 0644
 	Syntax string `yaml:"syntax,omitempty"`
 	When   string `yaml:"when,omitempty"`
+	// Inputs are globs over the paths of the plan's files, assets, authorities and certificates; their digest takes the
+	// place of "@inputs@" in the text.
+	Inputs []string `yaml:"inputs,omitempty"`
+	// Exclusive is the unit that restarts something when the file changes: while it runs, one node at a time changes it.
+	Exclusive string `yaml:"exclusive,omitempty"`
 	Text   string `yaml:"-"`
 	// Source is where the text was read: "roles/master/rootfs/..." or "overlay/master/rootfs/...", for messages.
 	Source string `yaml:"-"`
+}
+
+// Authority is one of the cluster's authorities: kubernetes, etcd, front-proxy or service-account.
+type Authority struct {
+	Name string `yaml:"name"`
+	Path string `yaml:"path"`          // the certificates to trust; of service-account the public keys
+	Key  string `yaml:"key,omitempty"` // the private key, on nodes that sign
+	When string `yaml:"when,omitempty"`
+}
+
+// Cert is a certificate with its key. All texts but the paths are templates. Where the role holds the authority's key
+// the node signs it itself; elsewhere it asks a master, as the request that Join names.
+type Cert struct {
+	Path          string   `yaml:"path"`
+	Key           string   `yaml:"key,omitempty"` // empty: in Path, too
+	Authority     string   `yaml:"authority"`
+	CommonName    string   `yaml:"commonName"`
+	Organizations []string `yaml:"organizations,omitempty"`
+	// Names are DNS names and IP addresses; one text may render several, separated by commas.
+	Names  []string `yaml:"names,omitempty"`
+	Usages []string `yaml:"usages"` // client, server
+	Join   string   `yaml:"join,omitempty"`
+	// Kubeconfig is an API server's URL: Path then is a kubeconfig that embeds certificate, key and authority.
+	Kubeconfig string `yaml:"kubeconfig,omitempty"`
+	When       string `yaml:"when,omitempty"`
 }
 
 // Unit is a unit of a role.
@@ -90,6 +123,8 @@ type Unit struct {
 	Enable bool     `yaml:"enable,omitempty"`
 	Inputs []string `yaml:"inputs,omitempty"` // globs over the paths of the plan's files and assets
 	Reload bool     `yaml:"reload,omitempty"`
+	// Exclusive: one node of the cluster at a time restarts it.
+	Exclusive bool `yaml:"exclusive,omitempty"`
 	// Before names the unit in front of which this one is started; without it, it comes after those known so far.
 	Before string `yaml:"before,omitempty"`
 	When   string `yaml:"when,omitempty"`

@@ -60,13 +60,39 @@ type Secrets interface {
 	Read(ctx context.Context, ref string) ([]byte, error)
 }
 
+// Certs holds the node's authorities and certificates.
+type Certs interface {
+	// Hold returns every file of the plan's authorities and certificates: what is on the disk while it is good, else
+	// new ones. It may wait, under ctx, for the store or for a master. With dry it neither waits nor issues: a file that
+	// it would issue has no Content then. A renewal that fails while the old certificate is still good is a warning.
+	Hold(ctx context.Context, p *plan.Plan, dry bool) (held []Held, warnings []string, err error)
+}
+
+// Held is one file of an authority or a certificate.
+type Held struct {
+	File
+	// Why it is new: "none yet", "10 of 30 days left", "its names changed". Empty: it is what is on the disk.
+	Why string
+}
+
+// Turns keeps the nodes of a cluster from disrupting it at the same time.
+type Turns interface {
+	// Take waits, under ctx, until it is this node's turn to restart what. Done ends the turn: the engine calls it once,
+	// with what became of the restart, and it returns when others may go on: after the node is healthy again, or err.
+	Take(ctx context.Context, what []string) (done func(ctx context.Context, err error) error, err error)
+}
+
 // Engine applies plans to one machine, one at a time.
 type Engine struct {
 	Host    Host
 	Units   Units
 	Assets  Assets  // may be nil for plans without assets
 	Etcd    Etcd    // may be nil for plans without etcd
+	Certs   Certs   // may be nil for plans without authorities and certificates
 	Secrets Secrets // may be nil for plans without references
+	Turns   Turns   // nil: nobody else is there
+	// Placed, unless nil, is called when all files are in place and before units are touched.
+	Placed func()
 	// Unpack extracts an archive of the cache into an empty directory, both on the real filesystem. It refuses what
 	// would land outside.
 	Unpack   func(ctx context.Context, archive, dir string) error

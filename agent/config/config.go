@@ -34,6 +34,9 @@ type Config struct {
 	Containerd Containerd `yaml:"containerd,omitempty"`
 	Etcd       Etcd       `yaml:"etcd,omitempty"`
 	Discovery  Discovery  `yaml:"discovery,omitempty"`
+	PKI        PKI        `yaml:"pki,omitempty"`
+	Join       Join       `yaml:"join,omitempty"`
+	Metrics    Metrics    `yaml:"metrics,omitempty"`
 
 	// Env adds names to /etc/rekindle/env and to `{{ .Env.NAME }}` in templates.
 	Env map[string]string `yaml:"env,omitempty"`
@@ -71,7 +74,7 @@ type Assets struct {
 type AWS struct {
 	// Region is the store's bucket's, when that is not the node's own.
 	Region string `yaml:"region,omitempty"`
-	// Endpoints replace a service's URL, by service name: s3, ec2, autoscaling, sts, ssm, route53, imds.
+	// Endpoints replace a service's URL, by service name: s3, ec2, autoscaling, sts, ssm, kms, route53, imds.
 	Endpoints map[string]string `yaml:"endpoints,omitempty"`
 	// PathStyle addresses S3 buckets by path (S3-compatible stores).
 	PathStyle bool `yaml:"pathStyle,omitempty"`
@@ -189,6 +192,50 @@ type Discovery struct {
 	Masters []string `yaml:"masters,omitempty"`
 }
 
+// PKI says where the cluster's authorities come from, and what they sign.
+type PKI struct {
+	// KMSKey encrypts the authorities' private keys in the store (SSE-KMS): a key's ARN or id, or an alias. Empty: the
+	// bucket's own default encryption.
+	KMSKey string `yaml:"kmsKey,omitempty"`
+	// Seal encrypts them before they leave the node as well, under a data key that KMS wraps. It needs KMSKey.
+	Seal bool `yaml:"seal,omitempty"`
+	// KeyAlgorithm is that of new keys, as kubeadm names them: ECDSA-P256, ECDSA-P384, RSA-2048, RSA-3072 or RSA-4096.
+	KeyAlgorithm string `yaml:"keyAlgorithm,omitempty"`
+	// Life is how long a component's certificate is valid (1h to 8760h); it is renewed after two thirds of it.
+	Life time.Duration `yaml:"life,omitempty"`
+	// AuthorityLife is how long an authority is valid that the agent makes (8760h to 262800h).
+	AuthorityLife time.Duration `yaml:"authorityLife,omitempty"`
+	// Names are further DNS names and IP addresses of the API server, such as a load balancer's.
+	Names []string `yaml:"names,omitempty"`
+	// Authorities are brought by the operator instead of lying in the store, by name: kubernetes, etcd, front-proxy,
+	// service-account.
+	Authorities map[string]AuthorityRefs `yaml:"authorities,omitempty"`
+}
+
+// AuthorityRefs point to an authority that the operator keeps elsewhere.
+type AuthorityRefs struct {
+	// Certificate is PEM, the one that signs first; further ones are trusted. service-account has none.
+	Certificate Ref `yaml:"certificate,omitempty"`
+	// Key is the private key, PEM. It is read on masters only.
+	Key Ref `yaml:"key,omitempty"`
+}
+
+// Join says which instances get certificates from the masters, and where.
+type Join struct {
+	// Port is where masters listen.
+	Port int `yaml:"port,omitempty"`
+	// IAMRoles are the names or ARNs of the IAM roles whose instances may join. Empty: nobody may.
+	IAMRoles []string `yaml:"iamRoles,omitempty"`
+	// Roles are the roles, by tag, whose instances may join.
+	Roles []string `yaml:"roles,omitempty"`
+}
+
+// Metrics says where the agent serves metrics.
+type Metrics struct {
+	// Listen is "address:port"; "off" serves none.
+	Listen string `yaml:"listen,omitempty"`
+}
+
 // File is a file of the operator's own. Exactly one of Content and From is set.
 type File struct {
 	Path string `yaml:"path"`
@@ -229,6 +276,10 @@ type Timeouts struct {
 	Assets time.Duration `yaml:"assets,omitempty"`
 	// Etcd bounds the etcd step.
 	Etcd time.Duration `yaml:"etcd,omitempty"`
+	// Join bounds the wait for a master that signs the node's certificates.
+	Join time.Duration `yaml:"join,omitempty"`
+	// Turn bounds the wait for the cluster's other masters before something is restarted that they depend on.
+	Turn time.Duration `yaml:"turn,omitempty"`
 	// Unit bounds the start of one unit.
 	Unit time.Duration `yaml:"unit,omitempty"`
 	// Resync is how often the daemon gathers and applies again.

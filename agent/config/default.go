@@ -26,12 +26,21 @@ func Default() *Config {
 			// anybody looks.
 			QuotaBytes: 8 << 30,
 		},
+		PKI: PKI{
+			KeyAlgorithm:  "ECDSA-P256",
+			Life:          30 * 24 * time.Hour,
+			AuthorityLife: 10 * 365 * 24 * time.Hour,
+		},
+		Join:    Join{Port: 3988, Roles: []string{"minion"}},
+		Metrics: Metrics{Listen: "127.0.0.1:3989"},
 		Timeouts: Timeouts{
 			Metadata: 5 * time.Minute,
 			Role:     10 * time.Minute,
 			Network:  2 * time.Minute,
 			Assets:   20 * time.Minute,
 			Etcd:     30 * time.Minute,
+			Join:     15 * time.Minute,
+			Turn:     30 * time.Minute,
 			Unit:     5 * time.Minute,
 			Resync:   10 * time.Minute,
 		},

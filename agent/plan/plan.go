@@ -21,9 +21,13 @@ type Plan struct {
 
 	Dirs   []Dir   `yaml:"dirs,omitempty"`
 	Assets []Asset `yaml:"assets,omitempty"` // fetched beside Etcd: both are bound by the network
-	Etcd   []Etcd  `yaml:"etcd,omitempty"`
-	Files  []File  `yaml:"files,omitempty"`
-	Units  []Unit  `yaml:"units,omitempty"` // in the order in which they are started
+
+	Authorities []Authority `yaml:"authorities,omitempty"`
+	Certs       []Cert      `yaml:"certs,omitempty"` // issued beside Assets and Etcd
+
+	Etcd  []Etcd `yaml:"etcd,omitempty"`
+	Files []File `yaml:"files,omitempty"`
+	Units []Unit `yaml:"units,omitempty"` // in the order in which they are started
 
 	// Warnings are for the operator: the plan works, but something about it is not as they may think.
 	Warnings []string `yaml:"warnings,omitempty"`
@@ -65,6 +69,30 @@ type Asset struct {
 	Unpack bool   `yaml:"unpack,omitempty"` // tar, tar.gz or tar.zst
 }
 
+// Authority is what the node holds of one of the cluster's authorities (package pki names them).
+type Authority struct {
+	Name string `yaml:"name"`
+	Path string `yaml:"path"`          // the certificates to trust, PEM; of service-account the public keys
+	Key  string `yaml:"key,omitempty"` // the private key, on nodes that sign; empty on those that only trust
+}
+
+// Cert is a certificate that the node holds. It is issued and renewed when the plan is applied, by package pki: no plan
+// holds key bytes.
+type Cert struct {
+	// Path is the certificate, or with Kubeconfig a kubeconfig that embeds it.
+	Path string `yaml:"path"`
+	// Key is the path of the private key; empty when it lies in Path, too.
+	Key           string   `yaml:"key,omitempty"`
+	Authority     string   `yaml:"authority"`
+	CommonName    string   `yaml:"commonName"`
+	Organizations []string `yaml:"organizations,omitempty"`
+	Names         []string `yaml:"names,omitempty"`      // subject alternative names: DNS names and IP addresses
+	Usages        []string `yaml:"usages"`               // client, server
+	Life          string   `yaml:"life"`                 // as Go writes durations, "720h0m0s"; renewed after two thirds of it
+	Join          string   `yaml:"join,omitempty"`       // as which request a master is asked for it; empty: this node signs it
+	Kubeconfig    string   `yaml:"kubeconfig,omitempty"` // the API server's URL: Path is a kubeconfig for it
+}
+
 // Etcd is one etcd cluster's member on this node. What to do with it (start, create, join, restore) is decided when
 // the plan is applied, by package etcd, which then writes Config over Base.
 type Etcd struct {
@@ -86,7 +114,16 @@ type File struct {
 	Mode    Mode       `yaml:"mode"`
 	Content string     `yaml:"content,omitempty"`
 	From    config.Ref `yaml:"from,omitempty"`
+	// Inputs are paths; their digest takes the place of InputsMark in Content. A static pod is so started again when
+	// what it read only at its start changes.
+	Inputs []string `yaml:"inputs,omitempty"`
+	// Exclusive is the unit that restarts something when this file changes: while it runs, only one node of the
+	// cluster at a time changes the file.
+	Exclusive string `yaml:"exclusive,omitempty"`
 }
+
+// InputsMark stands in a file's content for the digest of its inputs.
+const InputsMark = "@inputs@"
 
 // The states that a unit can be asked for.
 const (
@@ -106,4 +143,6 @@ type Unit struct {
 	Inputs []string `yaml:"inputs,omitempty"`
 	// Reload asks the unit to reload instead of restarting it.
 	Reload bool `yaml:"reload,omitempty"`
+	// Exclusive: only one node of the cluster at a time restarts it.
+	Exclusive bool `yaml:"exclusive,omitempty"`
 }

@@ -31,6 +31,9 @@ const (
 	ReasonApplyFailed    Reason = "ApplyFailed"
 	ReasonDiskFull       Reason = "DiskFull"
 	ReasonEtcdBlocked    Reason = "EtcdBlocked"
+	ReasonPKIBlocked     Reason = "PKIBlocked"
+	ReasonJoinUnreached  Reason = "JoinUnreachable"
+	ReasonJoinRefused    Reason = "JoinRefused"
 	ReasonDeadline       Reason = "DeadlineExceeded"
 	ReasonInterrupted    Reason = "Interrupted"
 	ReasonUnknown        Reason = "Unknown"
@@ -45,6 +48,8 @@ const (
 	ReasonConfigWarning    Reason = "ConfigWarning"
 	ReasonPlanWarning      Reason = "PlanWarning"
 	ReasonDriftRepaired    Reason = "DriftRepaired"
+	ReasonCertificate      Reason = "CertificateNotRenewed"
+	ReasonJoinOff          Reason = "JoinNotServed"
 )
 
 // The reasons why a status file is history.
