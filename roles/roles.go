@@ -26,7 +26,7 @@ type Role struct {
 	// Authorities are what the node holds of the cluster's authorities, and Certs the certificates that it needs.
 	Authorities []Authority
 	Certs       []Cert
-	Units    []Unit // in the order in which they are started
+	Units       []Unit // in the order in which they are started
 	// Digest identifies the exact role: sha256 over all that was loaded.
 	Digest string
 }
@@ -81,12 +81,12 @@ type File struct {
 	Mode   string `yaml:"mode,omitempty"` // default 0644
 	Syntax string `yaml:"syntax,omitempty"`
 	When   string `yaml:"when,omitempty"`
-	// Inputs are globs over the paths of the plan's files, assets, authorities and certificates; their digest takes the
-	// place of "@inputs@" in the text.
+	// Inputs are templates of globs over the paths of the plan's files, assets, authorities and certificates; the digest of
+	// what they match takes the place of "@inputs@" in the text.
 	Inputs []string `yaml:"inputs,omitempty"`
 	// Exclusive is the unit that restarts something when the file changes: while it runs, one node at a time changes it.
 	Exclusive string `yaml:"exclusive,omitempty"`
-	Text   string `yaml:"-"`
+	Text      string `yaml:"-"`
 	// Source is where the text was read: "roles/master/rootfs/..." or "overlay/master/rootfs/...", for messages.
 	Source string `yaml:"-"`
 }
@@ -96,7 +96,9 @@ type Authority struct {
 	Name string `yaml:"name"`
 	Path string `yaml:"path"`          // the certificates to trust; of service-account the public keys
 	Key  string `yaml:"key,omitempty"` // the private key, on nodes that sign
-	When string `yaml:"when,omitempty"`
+	// Signer receives the certificate that belongs to the key alone, for programs that take no bundle.
+	Signer string `yaml:"signer,omitempty"`
+	When   string `yaml:"when,omitempty"`
 }
 
 // Cert is a certificate with its key. All texts but the paths are templates. Where the role holds the authority's key
@@ -121,7 +123,7 @@ type Unit struct {
 	Name   string   `yaml:"name"`
 	State  string   `yaml:"state,omitempty"` // default started
 	Enable bool     `yaml:"enable,omitempty"`
-	Inputs []string `yaml:"inputs,omitempty"` // globs over the paths of the plan's files and assets
+	Inputs []string `yaml:"inputs,omitempty"` // templates of globs, as for a File
 	Reload bool     `yaml:"reload,omitempty"`
 	// Exclusive: one node of the cluster at a time restarts it.
 	Exclusive bool `yaml:"exclusive,omitempty"`

@@ -74,6 +74,9 @@ type Authority struct {
 	Name string `yaml:"name"`
 	Path string `yaml:"path"`          // the certificates to trust, PEM; of service-account the public keys
 	Key  string `yaml:"key,omitempty"` // the private key, on nodes that sign; empty on those that only trust
+	// Signer receives the signing certificate alone, the first of those at Path: some programs refuse more than one, and
+	// during a rotation there are two. Empty: nobody here needs it.
+	Signer string `yaml:"signer,omitempty"`
 }
 
 // Cert is a certificate that the node holds. It is issued and renewed when the plan is applied, by package pki: no plan
