@@ -27,7 +27,7 @@ func (v *validator) assets() {
 }
 
 // services are the endpoints that can be replaced.
-var services = []string{"s3", "ec2", "autoscaling", "sts", "ssm", "route53", "imds"}
+var services = []string{"s3", "ec2", "autoscaling", "sts", "ssm", "kms", "route53", "imds"}
 
 func (v *validator) aws() {
 	a := v.config.AWS

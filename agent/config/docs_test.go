@@ -68,8 +68,10 @@ func leaves(v reflect.Value, path string, out map[string]string) {
 	case v.IsZero():
 	case v.Type() == reflect.TypeFor[time.Duration]():
 		text := v.Interface().(time.Duration).String()
-		if strings.HasSuffix(text, "m0s") {
-			text = strings.TrimSuffix(text, "0s")
+		for _, zero := range []string{"m0s", "h0m"} {
+			if strings.HasSuffix(text, zero) {
+				text = strings.TrimSuffix(text, zero[1:])
+			}
 		}
 		out[path] = text
 	default:
@@ -85,7 +87,7 @@ func TestManualTypes(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"cluster": "text", "assets.parallel": "number", "etcd.quotaBytes": "number", "aws.pathStyle": "boolean", "timeouts.unit": "duration",
-		"files[].from": "reference", "patches[].patch": "free", "files[]": "list", "kubernetes.featureGates.*": "boolean",
+		"files[].from": "reference", "pki.authorities.*": "references", "pki.authorities.*.key": "reference", "patches[].patch": "free", "files[]": "list", "kubernetes.featureGates.*": "boolean",
 	} {
 		if types[path] != want {
 			t.Errorf("docs/config.md says that %s is %q, want %q", path, types[path], want)

@@ -54,9 +54,7 @@ func (v *validator) files() {
 			v.template(path+".content", f.Content)
 		}
 		if f.From != "" {
-			if _, err := f.From.Location(); err != nil {
-				v.bad(path+".from", "not a reference: "+quote(string(f.From)), "write s3:path/in/store, s3://bucket/key, ssm:/parameter or file:/path")
-			}
+			v.ref(path+".from", f.From)
 		}
 	}
 	unique(v, "files", c.Files, func(f File) string { return f.Path }, ".path")

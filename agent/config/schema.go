@@ -48,6 +48,9 @@ func Paths() []string {
 			return
 		case reflect.Map:
 			out = append(out, path+".*")
+			if t.Elem().Kind() == reflect.Struct {
+				walk(t.Elem(), path+".*")
+			}
 			return
 		}
 		out = append(out, path)
@@ -74,7 +77,7 @@ func suggest(name, path string, fields []field) string {
 	var elsewhere []string
 	for _, p := range Paths() {
 		last := strings.TrimSuffix(strings.TrimSuffix(p, ".*"), "[]")
-		if i := strings.LastIndexByte(last, '.'); fold(last[i+1:]) == fold(name) && !strings.Contains(last, "[]") {
+		if i := strings.LastIndexByte(last, '.'); fold(last[i+1:]) == fold(name) && !strings.Contains(last, "[]") && !strings.Contains(last, "*") {
 			elsewhere = append(elsewhere, last)
 		}
 		// A mapping such as kubernetes has no path of its own in the list: its first part is enough.

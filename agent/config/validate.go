@@ -28,6 +28,9 @@ func (v *validator) all() {
 	v.containerd()
 	v.etcd()
 	v.discovery()
+	v.pki()
+	v.join()
+	v.metrics()
 	v.files()
 	v.units()
 	v.machine()
@@ -192,6 +195,8 @@ func (v *validator) timeouts() {
 		{"network", t.Network, time.Second, time.Hour},
 		{"assets", t.Assets, 10 * time.Second, 24 * time.Hour},
 		{"etcd", t.Etcd, 10 * time.Second, 24 * time.Hour},
+		{"join", t.Join, 10 * time.Second, 24 * time.Hour},
+		{"turn", t.Turn, 10 * time.Second, 24 * time.Hour},
 		{"unit", t.Unit, time.Second, time.Hour},
 		{"resync", t.Resync, 10 * time.Second, 24 * time.Hour},
 	} {
