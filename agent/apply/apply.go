@@ -2,13 +2,14 @@
 // changes nothing and reports nothing.
 //
 // An apply that cannot succeed should be found out before it changes anything: the plan is checked, secrets are read,
-// assets are fetched and verified and etcd is decided first; then all files are staged, and renamed together; units
+// assets are fetched and verified, certificates are issued and etcd is decided first; then all files are staged, and renamed together; units
 // come last. What was done is kept in a record (record.go), and an apply that was cut at any instruction is completed
 // by the next one.
 package apply
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 
@@ -79,6 +80,7 @@ type Held struct {
 type Turns interface {
 	// Take waits, under ctx, until it is this node's turn to restart what. Done ends the turn: the engine calls it once,
 	// with what became of the restart, and it returns when others may go on: after the node is healthy again, or err.
+	// The turn ends even if the context of done has, as it has when the agent is told to stop.
 	Take(ctx context.Context, what []string) (done func(ctx context.Context, err error) error, err error)
 }
 
@@ -108,8 +110,8 @@ func (e *Engine) Apply(ctx context.Context, p *plan.Plan) (Report, error) {
 	return e.walk(ctx, p, false)
 }
 
-// Preview is what Apply would change. It touches nothing, fetches nothing and waits for nothing, so it cannot know
-// what etcd will be told, nor an asset whose plan has no digest.
+// Preview is what Apply would change. It touches nothing, fetches nothing, issues nothing and waits for nothing, so it
+// cannot know what etcd will be told, nor an asset whose plan has no digest.
 func (e *Engine) Preview(ctx context.Context, p *plan.Plan) (Report, error) {
 	return e.walk(ctx, p, true)
 }
@@ -118,19 +120,28 @@ func (e *Engine) walk(ctx context.Context, p *plan.Plan, dry bool) (Report, erro
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	a := newPass(e, p, dry)
+	if err := a.walk(ctx); err != nil {
+		return a.report, err
+	}
+	return a.report, nil
+}
+
+func (a *pass) walk(ctx context.Context) (failed *Error) {
+	failed = &Error{Step: "apply", Err: errors.New("it ended in the middle")} // what others are told of a panic
+	defer func() { failed = a.endTurn(ctx, failed) }()
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
 	}{
 		{"check", a.check}, // changes nothing
 		{"dirs", a.dirs},
-		{"fetch", a.fetch}, // assets beside etcd; changes nothing that runs
-		{"files", a.place}, // assets and files together
+		{"fetch", a.fetch}, // assets beside etcd and certificates; changes nothing that runs
+		{"files", a.place}, // assets, certificates and files together
 		{"units", a.units}, // and what an earlier plan left
 	} {
 		if err := a.step(ctx, step.name, step.do); err != nil {
-			return a.report, &Error{Step: step.name, Report: a.report, Err: err}
+			return &Error{Step: step.name, Report: a.report, Err: err}
 		}
 	}
-	return a.report, nil
+	return nil
 }

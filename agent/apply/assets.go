@@ -113,27 +113,43 @@ func (a *pass) inPlace(ctx context.Context, p *placement, mu *sync.Mutex) (bool,
 	return !p.chmod, nil
 }
 
-// fetch brings what is missing to the cache, while etcd is decided.
+// fetch brings what is missing to the cache, while etcd is decided and certificates are issued. Then every content is
+// known.
 func (a *pass) fetch(ctx context.Context) error {
-	if a.dry {
-		return a.guessEtcd()
+	group, groupCtx := errgroup.WithContext(ctx)
+	start := func(name string, do func(context.Context) error) {
+		group.Go(func() error { return a.step(groupCtx, name, do) })
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	if len(a.fetching) > 0 {
-		group.Go(func() error { return a.step(ctx, "assets", a.fetchAssets) })
+	if len(a.fetching) > 0 && !a.dry {
+		start("assets", a.fetchAssets)
 	}
-	if len(a.plan.Etcd) > 0 {
-		group.Go(func() error { return a.step(ctx, "etcd", a.prepareEtcd) })
+	if len(a.plan.Etcd) > 0 && !a.dry {
+		start("etcd", a.prepareEtcd)
+	}
+	var held []Held
+	var warnings []string
+	if len(a.plan.Authorities)+len(a.plan.Certs) > 0 {
+		start("certs", func(ctx context.Context) (err error) {
+			held, warnings, err = a.holdCerts(ctx)
+			return err
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	a.takeCerts(held, warnings)
+	if a.dry {
+		if err := a.guessEtcd(); err != nil {
+			return err
+		}
+		return a.digestInputs(ctx)
 	}
 	for _, p := range a.fetching {
 		if p.SHA256 == "" {
 			a.sums[p.Path] = p.sum
 		}
 	}
-	return nil
+	return a.digestInputs(ctx)
 }
 
 func (a *pass) fetchAssets(ctx context.Context) error {

@@ -84,7 +84,7 @@ func (a *pass) wants(path string, mode plan.Mode, content []byte) {
 }
 
 func sumOf(content []byte, mode plan.Mode) string {
-	return fmt.Sprintf("%s %04o", hexSum(content), mode)
+	return ownedFile{SHA256: hexSum(content), Mode: mode}.sum()
 }
 
 func hexSum(content []byte) string {
@@ -115,6 +115,9 @@ func (a *pass) inTheWay() error {
 	for _, member := range a.plan.Etcd {
 		check(member.ConfigPath)
 	}
+	for _, f := range certFiles(a.plan) {
+		check(f.path)
+	}
 	return errs.err()
 }
 
@@ -140,6 +143,12 @@ func checkPlan(p *plan.Plan) error {
 	}
 	for _, m := range p.Etcd {
 		claim(m.ConfigPath, "etcd "+m.Name)
+	}
+	for _, f := range certFiles(p) {
+		claim(f.path, f.who)
+	}
+	if _, err := inputOrder(p.Files); err != nil {
+		errs = append(errs, err)
 	}
 	dirs := map[string]string{}
 	for _, d := range p.Dirs {

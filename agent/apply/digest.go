@@ -49,8 +49,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// inputs is the paths of the plan that the unit reads: those that define it, and its inputs, where a directory stands
-// for all that the plan puts below it.
+// inputs is the paths that the unit reads: those of the plan that define it, and its inputs.
 func (a *pass) inputs(u plan.Unit) (definition, inputs []string) {
 	wanted := slices.Clone(u.Inputs)
 	for _, member := range a.plan.Etcd {
@@ -61,17 +60,10 @@ func (a *pass) inputs(u plan.Unit) (definition, inputs []string) {
 	for _, p := range slices.Sorted(maps.Keys(a.sums)) {
 		if defines(p, u.Name) {
 			definition = append(definition, p)
-		} else if slices.ContainsFunc(wanted, func(in string) bool { return p == in || strings.HasPrefix(p, in+"/") }) {
-			inputs = append(inputs, p)
 		}
 	}
-	for _, in := range wanted {
-		if !slices.ContainsFunc(inputs, func(p string) bool { return p == in || strings.HasPrefix(p, in+"/") }) && !slices.Contains(definition, in) {
-			inputs = append(inputs, in) // not of the plan: somebody else's file
-		}
-	}
-	slices.Sort(inputs)
-	return definition, slices.Compact(inputs)
+	inputs = slices.DeleteFunc(a.reads(wanted), func(p string) bool { return slices.Contains(definition, p) })
+	return definition, inputs
 }
 
 // digests is what the unit is started with, and the part of it that only a restart takes up.
@@ -83,19 +75,13 @@ func (a *pass) digests(ctx context.Context, u plan.Unit) (all, definition string
 		fmt.Fprintf(h, "%s %s\n", p, a.sums[p])
 	}
 	definition = hex.EncodeToString(h.Sum(nil))
-	for _, p := range inputs {
-		sum, ok := a.sums[p]
-		if !ok {
-			if sum, err = a.foreign(ctx, p); err != nil {
-				return "", "", fmt.Errorf("unit %s: %w", u.Name, err)
-			}
-		}
-		fmt.Fprintf(h, "%s %s\n", p, sum)
+	if err := a.hashInputs(ctx, h, inputs); err != nil {
+		return "", "", fmt.Errorf("unit %s: %w", u.Name, err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), definition, nil
 }
 
-// foreign is the digest of a file that the plan does not hold, such as a certificate.
+// foreign is the digest of a file that the plan does not bring.
 func (a *pass) foreign(ctx context.Context, p string) (string, error) {
 	entry, err := a.Host.Look(p)
 	if err != nil {
@@ -119,11 +105,16 @@ func (a *pass) foreign(ctx context.Context, p string) (string, error) {
 // written, the next one still knows that these units run with older ones.
 func (a *pass) forget() {
 	for _, u := range a.plan.Units {
-		definition, inputs := a.inputs(u)
-		if slices.ContainsFunc(append(definition, inputs...), func(p string) bool { return a.changed[p] }) {
+		if a.touched(u) {
 			a.outdate(u.Name)
 		}
 	}
+}
+
+// touched tells whether this pass replaces anything that the unit reads.
+func (a *pass) touched(u plan.Unit) bool {
+	definition, inputs := a.inputs(u)
+	return slices.ContainsFunc(append(definition, inputs...), func(p string) bool { return a.changed[p] })
 }
 
 func (a *pass) outdate(unit string) {

@@ -46,6 +46,9 @@ func (a *pass) lookDirs() error {
 	for _, m := range a.plan.Etcd {
 		add(m.ConfigPath)
 	}
+	for _, f := range certFiles(a.plan) {
+		add(f.path)
+	}
 	for _, f := range a.plan.Files {
 		add(f.Path)
 	}

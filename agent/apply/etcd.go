@@ -28,12 +28,9 @@ func (a *pass) prepareEtcd(ctx context.Context) error {
 		group.Go(func() error {
 			ctx, done := waiting(ctx, a.limit.Etcd, "etcd "+member.Name+": prepare", "what member "+member.Member+" is to do")
 			defer done()
-			config, err := a.Etcd.Prepare(ctx, member)
-			if err != nil {
-				return fmt.Errorf("etcd %s: %w", member.Name, err)
-			}
-			configs[i] = config
-			return nil
+			var err error
+			configs[i], err = a.Etcd.Prepare(ctx, member) // its error names the cluster
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {

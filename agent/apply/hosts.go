@@ -9,22 +9,23 @@ const (
 	hostsMarker = "files"
 )
 
-// placeHosts keeps the plan's lines in the hosts file.
-func (a *pass) placeHosts(ctx context.Context) error {
+// lookHosts tells whether the plan's lines in the hosts file are not what they should be.
+func (a *pass) lookHosts() (bool, error) {
 	if a.hosts == nil && !a.rec.Hosts {
-		return nil
+		return false, nil
 	}
 	there, err := a.Host.HasBlock(hostsPath, hostsMarker, a.hosts)
 	if err != nil || there {
 		a.rec.Hosts = a.hosts != nil
-		return err
+		return false, err
 	}
 	a.changed[hostsPath] = true
-	a.forget()
 	a.rec.Hosts = true // until the block is gone
-	if err := a.begin(ctx); err != nil {
-		return err
-	}
+	return true, nil
+}
+
+// placeHosts keeps the plan's lines in the hosts file.
+func (a *pass) placeHosts(ctx context.Context) error {
 	if !a.dry {
 		if _, err := a.Host.Block(ctx, hostsPath, hostsMarker, a.hosts); err != nil {
 			return err

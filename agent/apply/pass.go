@@ -29,10 +29,15 @@ type pass struct {
 	sums    map[string]string // digest of content and mode of all that is to be, by path
 	needed  map[string]bool   // directories that have to stay
 	changed map[string]bool   // paths whose content this pass replaces
+	held    map[string]Held   // the authorities' and certificates' files, by path
 
 	makeDirs []dirChange
 	fetching []*placement
 	placing  []*placement
+
+	turn      func(context.Context, error) error // ends the turn that was taken
+	noTurn    error                              // why there was none
+	postponed map[string]bool                    // the units that keep running as they are, for want of a turn
 
 	unpacking map[string]ownedAsset // what finish will record, once what the archives held before is gone too
 	orphans   map[string]ownedEntry // what they hold no longer, by path
@@ -46,7 +51,7 @@ func newPass(e *Engine, p *plan.Plan, dry bool) *pass {
 	return &pass{
 		Engine: e, plan: p, dry: dry, log: log, limit: limits(e.Timeouts),
 		want: map[string]File{}, sums: map[string]string{}, needed: map[string]bool{}, changed: map[string]bool{},
-		unpacking: map[string]ownedAsset{}, orphans: map[string]ownedEntry{},
+		held: map[string]Held{}, postponed: map[string]bool{}, unpacking: map[string]ownedAsset{}, orphans: map[string]ownedEntry{},
 	}
 }
 
@@ -79,6 +84,8 @@ func (a *pass) warn(text string) {
 const (
 	assetsLimit = 30 * time.Minute
 	etcdLimit   = 30 * time.Minute
+	joinLimit   = 15 * time.Minute
+	turnLimit   = 30 * time.Minute
 	unitLimit   = 5 * time.Minute
 )
 
@@ -89,7 +96,8 @@ func limits(t config.Timeouts) config.Timeouts {
 		}
 		return d
 	}
-	t.Assets, t.Etcd, t.Unit = or(t.Assets, assetsLimit), or(t.Etcd, etcdLimit), or(t.Unit, unitLimit)
+	t.Assets, t.Etcd, t.Join = or(t.Assets, assetsLimit), or(t.Etcd, etcdLimit), or(t.Join, joinLimit)
+	t.Turn, t.Unit = or(t.Turn, turnLimit), or(t.Unit, unitLimit)
 	return t
 }
 

@@ -10,41 +10,93 @@ import (
 	"slices"
 )
 
-// place puts assets and files in place: everything is staged before the first name changes, so that a full disk or an
-// archive that does not unpack leaves the machine as it was.
+// work is what place has to do.
+type work struct {
+	hosts    bool              // lines of the hosts file
+	changes  map[string]Change // by path
+	files    []File            // in the order in which they are renamed
+	archives []*placement
+}
+
+// place puts assets, certificates and files in place: everything is staged before the first name changes, so that a
+// full disk or an archive that does not unpack leaves the machine as it was.
 func (a *pass) place(ctx context.Context) error {
-	if err := a.placeHosts(ctx); err != nil {
+	w, err := a.compareAll(ctx)
+	if err != nil {
 		return err
 	}
-	changes := map[string]Change{}
-	var files []File
-	for _, p := range slices.Sorted(maps.Keys(a.want)) {
-		f := a.want[p]
-		change, err := a.compare(f)
+	if err := a.takeTurn(ctx, w); err != nil {
+		return err
+	}
+	if a.old.Cut && !a.dry { // temporary files of the apply that was cut
+		if err := a.Host.Sweep(slices.Sorted(maps.Keys(a.rec.paths()))...); err != nil {
+			return err
+		}
+	}
+	if w.hosts || len(w.changes)+len(w.archives) > 0 {
+		if err := a.put(ctx, w); err != nil {
+			return err
+		}
+	}
+	if a.Placed != nil && !a.dry {
+		a.Placed()
+	}
+	return nil
+}
+
+// compareAll finds what has to be done, and notes in the record what is going to be owned.
+func (a *pass) compareAll(ctx context.Context) (w *work, err error) {
+	w = &work{changes: map[string]Change{}}
+	if w.hosts, err = a.lookHosts(); err != nil {
+		return nil, err
+	}
+	compared := func(p string, change *Change, err error) error {
 		if err != nil {
 			return err
 		}
+		f := a.want[p]
 		a.rec.Files[p] = ownedFile{SHA256: hexSum(f.Content), Mode: f.Mode}
 		if change == nil {
-			continue
+			return nil
 		}
-		changes[p] = *change
+		w.changes[p] = *change
 		if change.Action == "chmod" {
-			continue
+			return nil
 		}
-		files = append(files, f)
-		if a.changed[p], err = a.restarts(f); err != nil {
-			return err
+		w.files = append(w.files, f)
+		a.changed[p], err = a.restarts(f)
+		return err
+	}
+	for _, f := range certFiles(a.plan) { // before what reads them
+		change, err := a.compareCert(ctx, f)
+		if err := compared(f.path, change, err); err != nil {
+			return nil, err
 		}
 	}
-	var archives []*placement
+	for _, p := range slices.Sorted(maps.Keys(a.want)) {
+		if _, ok := a.held[p]; ok {
+			continue
+		}
+		change, err := a.compare(a.want[p])
+		if err := compared(p, change, err); err != nil {
+			return nil, err
+		}
+	}
+	a.compareAssets(w)
+	return w, nil
+}
+
+// compareAssets adds the assets, which were looked at before they were fetched.
+func (a *pass) compareAssets(w *work) {
 	for _, p := range a.placing {
 		switch {
 		case p.Unpack:
-			archives = append(archives, p)
+			w.archives = append(w.archives, p)
+			a.changed[p.Path] = true
+			a.rec.Assets[p.Path] = ownedAsset{Archive: true, Mode: p.Mode, Entries: a.old.Assets[p.Path].Entries}
 			continue
 		case p.chmod:
-			changes[p.Path] = Change{Kind: "asset", Name: p.Path, Action: "chmod", Detail: fmt.Sprintf("to %04o", p.Mode), Drift: p.drift}
+			w.changes[p.Path] = Change{Kind: "asset", Name: p.Path, Action: "chmod", Detail: fmt.Sprintf("to %04o", p.Mode), Drift: p.drift}
 			a.rec.Assets[p.Path] = ownedAsset{SHA256: p.sum, Mode: p.Mode} // chmod changes the stamp
 			continue
 		}
@@ -52,41 +104,39 @@ func (a *pass) place(ctx context.Context) error {
 		if p.exists {
 			change.Action = "update"
 		}
-		changes[p.Path] = change
-		files = append(files, File{Path: p.Path, Mode: p.Mode, From: p.source, Later: true})
+		w.changes[p.Path] = change
+		w.files = append(w.files, File{Path: p.Path, Mode: p.Mode, From: p.source, Later: true})
 		a.changed[p.Path] = true
 		a.rec.Assets[p.Path] = ownedAsset{SHA256: p.sum, Mode: p.Mode}
 	}
-	if a.old.Cut && !a.dry { // temporary files of the apply that was cut
-		if err := a.Host.Sweep(slices.Sorted(maps.Keys(a.rec.paths()))...); err != nil {
-			return err
-		}
-	}
-	if len(changes) == 0 && len(archives) == 0 {
-		return nil
-	}
-	for _, p := range archives {
-		a.changed[p.Path] = true
-		a.rec.Assets[p.Path] = ownedAsset{Archive: true, Mode: p.Mode, Entries: a.old.Assets[p.Path].Entries}
-	}
+}
+
+// put does the work.
+func (a *pass) put(ctx context.Context, w *work) error {
 	a.forget()
 	if err := a.begin(ctx); err != nil {
 		return err
 	}
-	if err := a.unpackAll(ctx, archives); err != nil {
+	if w.hosts {
+		if err := a.placeHosts(ctx); err != nil {
+			return err
+		}
+	}
+	if err := a.unpackAll(ctx, w.archives); err != nil {
 		return err
 	}
-	for _, p := range archives {
-		moved, err := a.take(ctx, p, changes)
+	files := w.files
+	for _, p := range w.archives {
+		moved, err := a.take(ctx, p, w.changes)
 		if err != nil {
 			return err
 		}
 		files = append(files, moved...)
 	}
-	if err := a.carryOut(ctx, files, changes); err != nil {
+	if err := a.carryOut(ctx, files, w.changes); err != nil {
 		return err
 	}
-	for _, p := range archives {
+	for _, p := range w.archives {
 		if err := a.unstage(p.Path); err != nil {
 			return err
 		}

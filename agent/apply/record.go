@@ -42,6 +42,9 @@ type ownedFile struct {
 	Mode   plan.Mode `json:"mode"`
 }
 
+// sum is what sums had for the file when it was written.
+func (f ownedFile) sum() string { return fmt.Sprintf("%s %04o", f.SHA256, uint32(f.Mode)) }
+
 type ownedAsset struct {
 	SHA256  string    `json:"sha256"`
 	Mode    plan.Mode `json:"mode,omitempty"`

@@ -17,9 +17,9 @@ func (r Report) Empty() bool { return len(r.Changes) == 0 }
 
 // Change is one thing that was changed.
 type Change struct {
-	Kind   string `json:"kind"`   // dir, file, asset, etcd or unit
+	Kind   string `json:"kind"`   // dir, file, asset, cert, etcd or unit
 	Name   string `json:"name"`   // its path, name of the etcd cluster, or name of the unit
-	Action string `json:"action"` // create, update, chmod, remove; start, restart, reload, stop, enable, disable
+	Action string `json:"action"` // create, update, renew, chmod, remove; start, restart, reload, stop, enable, disable
 	Detail string `json:"detail,omitempty"`
 	// Drift is set when the plan had not changed, but somebody had changed the machine.
 	Drift bool `json:"drift,omitempty"`

@@ -38,6 +38,9 @@ func (a *pass) units(ctx context.Context) error {
 	if err := a.finish(ctx); err != nil { // the files are in place, whatever became of the units
 		errs = append(errs, err)
 	}
+	if a.noTurn != nil {
+		errs = append(errs, a.noTurn)
+	}
 	return errs.err()
 }
 
@@ -120,6 +123,9 @@ func (a *pass) started(ctx context.Context, u plan.Unit) error {
 		return nil
 	}
 	verb, detail := verbFor(u, st, was, now)
+	if verb == "restart" && a.postponed[u.Name] {
+		return nil
+	}
 	drift := current && was.Digest != ""
 	if current && st.Skipped { // its condition may hold now; if it does not, nothing has changed
 		if err := a.job(ctx, verb, u.Name); err != nil {
