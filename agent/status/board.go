@@ -95,6 +95,9 @@ func (b *Board) Snapshot() *Status {
 	if s.Apply.At.IsZero() {
 		s.Apply = Apply{}
 	}
+	s.Authorities = append([]Authority{}, s.Authorities...)
+	s.Certificates = append([]Certificate{}, s.Certificates...)
+	s.Join = s.Join.clone()
 	s.Warnings = append([]Warning{}, s.Warnings...)
 	s.Units = append([]Unit{}, s.Units...)
 	s.Waits = make([]Pending, 0, len(b.waits))
@@ -169,8 +172,13 @@ func (b *Board) Applied(plan string, took time.Duration, changed ...string) {
 
 // Begin announces a wait; see Waits.
 func (b *Board) Begin(ctx context.Context, name, forWhat string) WaitFunc {
+	return b.BeginOn(ctx, name, forWhat).Done
+}
+
+// BeginOn announces a wait that tells what it hears; see WaitingOn.
+func (b *Board) BeginOn(ctx context.Context, name, forWhat string) *Ongoing {
 	if b == nil {
-		return func() {}
+		return new(Ongoing)
 	}
 	deadline, _ := ctx.Deadline()
 	wait := Pending{Name: name, For: forWhat, Since: time.Now(), Deadline: deadline}
@@ -180,7 +188,23 @@ func (b *Board) Begin(ctx context.Context, name, forWhat string) WaitFunc {
 		id = b.lastID
 		b.waits[id] = wait
 	})
-	return func() { b.update(func(*Status) { delete(b.waits, id) }) }
+	return &Ongoing{
+		update: func(last string) { b.answered(id, last) },
+		done:   func() { b.update(func(*Status) { delete(b.waits, id) }) },
+	}
+}
+
+// answerShown bounds a wait's last answer, in bytes: it may come from another machine.
+const answerShown = 300
+
+func (b *Board) answered(id uint64, last string) {
+	last = bound(oneLine(log.Redact(last)), answerShown)
+	b.update(func(*Status) {
+		if wait, ok := b.waits[id]; ok {
+			wait.Last = last
+			b.waits[id] = wait
+		}
+	})
 }
 
 // update changes the state under the lock and lets the keeper know.

@@ -63,7 +63,7 @@ func TestBoardKeepsTheFile(t *testing.T) {
 			Version: 1, State: StateReady, Reason: ReasonReady, Since: began.Add(2 * time.Second), Identity: masterID,
 			Boot: Boot{Started: began, Ready: began.Add(2 * time.Second), Seconds: 2,
 				Sources: []Source{{"defaults", "rekindle"}, {"user-data", "imds"}}},
-			Waits: []Pending{}, Warnings: []Warning{},
+			Waits: []Pending{}, Warnings: []Warning{}, Authorities: []Authority{}, Certificates: []Certificate{},
 			Assets: Assets{Source: "s3://b/p", Verified: true, Objects: 12},
 			Apply: Apply{At: began.Add(2 * writeInterval), Seconds: 1.5, Changes: 2, Plan: "ab12",
 				Changed: []string{"/etc/hosts", "kubelet.service"}},
@@ -150,8 +150,8 @@ func TestBoardWaits(t *testing.T) {
 		route := Waiting(WithWaits(t.Context(), b), "network", "a default route")
 		now := time.Now()
 		want := []Pending{
-			{"tags: role", "the tag rekindle:role", now, now.Add(time.Minute)},
-			{"network", "a default route", now, time.Time{}},
+			{"tags: role", "the tag rekindle:role", "", now, now.Add(time.Minute)},
+			{"network", "a default route", "", now, time.Time{}},
 		}
 		if diff := cmp.Diff(want, b.Snapshot().Waits); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -232,6 +232,12 @@ func TestNilBoard(t *testing.T) {
 	b.Fail(errors.New("x"))
 	b.Warn(ReasonDiskFull, "", "x")
 	b.Begin(t.Context(), "a", "b")()
+	b.SetAuthorities([]Authority{{}})
+	b.SetCertificates([]Certificate{{}})
+	b.SetWarnings(ReasonDiskFull, "", "x")
+	b.JoinServing("x")
+	b.Joined("Replayed", "x")
+	b.JoinOff(errors.New("x"))
 	if b.Snapshot() == nil || b.Close() != nil {
 		t.Error("a nil board does something")
 	}
@@ -248,6 +254,7 @@ func TestBoardConcurrently(t *testing.T) {
 				b.SetUnit(Unit{Name: fmt.Sprint(i), State: "active"})
 				b.Warn(ReasonDriftRepaired, "", fmt.Sprint(i))
 				b.Booting("x")
+				b.Joined("Replayed", fmt.Sprint(i))
 				b.Snapshot()
 				end()
 			}
@@ -257,8 +264,8 @@ func TestBoardConcurrently(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s := readFile(t, path); len(s.Units) != 8 || len(s.Warnings) != 8 || len(s.Waits) != 0 {
-		t.Errorf("%d units, %d warnings, %d waits", len(s.Units), len(s.Warnings), len(s.Waits))
+	if s := readFile(t, path); len(s.Units) != 8 || len(s.Warnings) != 8 || len(s.Waits) != 0 || s.Join.Refused["Replayed"] != 1600 {
+		t.Errorf("%d units, %d warnings, %d waits, %v refused", len(s.Units), len(s.Warnings), len(s.Waits), s.Join.Refused)
 	}
 }
 
@@ -293,12 +300,12 @@ func TestEmptyListsArePresent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{`"waits":[]`, `"warnings":[]`, `"units":[]`, `"sources":[]`} {
+	for _, key := range []string{`"waits":[]`, `"warnings":[]`, `"units":[]`, `"sources":[]`, `"authorities":[]`, `"certificates":[]`} {
 		if !bytes.Contains(data, []byte(key)) {
 			t.Errorf("no %s in %s", key, data)
 		}
 	}
-	if bytes.Contains(data, []byte(`"apply"`)) || bytes.Contains(data, []byte(`"assets"`)) {
+	if bytes.Contains(data, []byte(`"apply"`)) || bytes.Contains(data, []byte(`"assets"`)) || bytes.Contains(data, []byte(`"join"`)) {
 		t.Errorf("an object that is not known yet in %s", data)
 	}
 }

@@ -132,6 +132,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Status](), reflect.TypeFor[Agent](), reflect.TypeFor[Boot](), reflect.TypeFor[Assets](),
 		reflect.TypeFor[Apply](), reflect.TypeFor[Unit](), reflect.TypeFor[Pending](), reflect.TypeFor[Span](),
+		reflect.TypeFor[Authority](), reflect.TypeFor[Certificate](), reflect.TypeFor[JoinServer](), reflect.TypeFor[Refusal](),
 	} {
 		for i := range typ.NumField() {
 			if f := typ.Field(i); f.IsExported() && f.Tag.Get("json") == "" {

@@ -47,13 +47,32 @@ func (b *Board) enter(state State, reason Reason, message, hint string) {
 
 // Warn adds a warning. The same reason and message again keep the first time. An empty hint becomes the reason's own.
 func (b *Board) Warn(reason Reason, hint, message string) {
+	message = log.Redact(message)
+	b.update(func(s *Status) { s.warn(reason, hint, message) })
+}
+
+func (s *Status) warn(reason Reason, hint, message string) {
 	if hint == "" {
 		hint = reason.Hint()
 	}
-	message = log.Redact(message)
+	if !slices.ContainsFunc(s.Warnings, func(w Warning) bool { return w.Reason == reason && w.Message == message }) {
+		s.Warnings = append(s.Warnings, Warning{Reason: reason, Message: message, Hint: hint, Since: time.Now()})
+	}
+}
+
+// SetWarnings replaces the warnings that have this reason. Those that stay keep their time. An empty hint becomes the
+// reason's own.
+func (b *Board) SetWarnings(reason Reason, hint string, messages ...string) {
+	redacted := make([]string, 0, len(messages))
+	for _, message := range messages {
+		redacted = append(redacted, log.Redact(message))
+	}
 	b.update(func(s *Status) {
-		if !slices.ContainsFunc(s.Warnings, func(w Warning) bool { return w.Reason == reason && w.Message == message }) {
-			s.Warnings = append(s.Warnings, Warning{Reason: reason, Message: message, Hint: hint, Since: time.Now()})
+		s.Warnings = slices.DeleteFunc(s.Warnings, func(w Warning) bool {
+			return w.Reason == reason && !slices.Contains(redacted, w.Message)
+		})
+		for _, message := range redacted {
+			s.warn(reason, hint, message)
 		}
 	})
 }

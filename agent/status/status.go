@@ -37,6 +37,11 @@ type Status struct {
 	Waits    []Pending `json:"waits"` // oldest first
 	Assets   Assets    `json:"assets,omitzero"`
 	Apply    Apply     `json:"apply,omitzero"`
+
+	Authorities  []Authority   `json:"authorities"`    // in the order of the plan
+	Certificates []Certificate `json:"certificates"`   // in the order of the plan
+	Join         *JoinServer   `json:"join,omitempty"` // on masters
+
 	Warnings []Warning `json:"warnings"` // oldest first
 	Units    []Unit    `json:"units"`    // in the order of the plan
 }
@@ -89,6 +94,7 @@ type Source struct {
 type Pending struct {
 	Name     string    `json:"name"`
 	For      string    `json:"for"`
+	Last     string    `json:"last,omitempty"` // what the last try came to
 	Since    time.Time `json:"since"`
 	Deadline time.Time `json:"deadline,omitzero"`
 }

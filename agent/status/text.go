@@ -38,7 +38,11 @@ func (s *Status) text(color bool, now time.Time) []byte {
 			case wait.Deadline.Before(now):
 				left = "overdue"
 			}
-			fmt.Fprintf(w, "  %s\t%s\tfor %s\t%s\n", oneLine(wait.Name), oneLine(wait.For), p.age(wait.Since), left)
+			last := ""
+			if wait.Last != "" {
+				last = "last: " + oneLine(wait.Last)
+			}
+			fmt.Fprintf(w, "  %s\t%s\tfor %s\t%s\t%s\n", oneLine(wait.Name), oneLine(wait.For), p.age(wait.Since), left, last)
 		}
 	})
 	p.section("UNITS", len(s.Units), func(w io.Writer) {
@@ -123,6 +127,15 @@ func (s *Status) facts(p *page) {
 		if more := s.Apply.Changes - changedInText; more > 0 {
 			fmt.Fprintf(w, "  \tand %d more\n", more)
 		}
+		for i, authority := range s.Authorities {
+			name := ""
+			if i == 0 {
+				name = "authorities"
+			}
+			fmt.Fprintf(w, "  %s\t%s\n", name, oneLine(authority.words()))
+		}
+		line("certificates", certificateWords(s.Certificates, p)...)
+		line("join server", s.Join.words(p)...)
 	})
 }
 

@@ -47,7 +47,12 @@ func notYet(ended error, s *Status, read error) error {
 	case s.Stale != nil:
 		return fmt.Errorf("wait for ready: %w: %s (%s)", ended, s.Stale.Message, s.Stale.Hint)
 	case len(s.Waits) > 0:
-		return fmt.Errorf("wait for ready: %w: still %s, waiting for %s: %s", ended, s.State, s.Waits[0].Name, s.Waits[0].For)
+		wait := s.Waits[0]
+		last := ""
+		if wait.Last != "" {
+			last = "; last: " + wait.Last
+		}
+		return fmt.Errorf("wait for ready: %w: still %s, waiting for %s: %s%s", ended, s.State, wait.Name, wait.For, last)
 	case s.Message != "":
 		return fmt.Errorf("wait for ready: %w: still %s: %s", ended, s.State, s.Message)
 	}
