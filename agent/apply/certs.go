@@ -28,6 +28,9 @@ func certFiles(p *plan.Plan) []certFile {
 		if authority.Key != "" {
 			files = append(files, certFile{path: authority.Key, who: who, secret: true})
 		}
+		if authority.Signer != "" {
+			files = append(files, certFile{path: authority.Signer, who: who})
+		}
 		files = append(files, certFile{path: authority.Path, who: who})
 	}
 	for _, cert := range p.Certs {

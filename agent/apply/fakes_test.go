@@ -237,17 +237,18 @@ type node struct {
 	units *units
 	store *store
 	etcd  *etcds
+	certs *issuer
 }
 
 func newNode(t *testing.T) *node {
 	h := host.New(t.TempDir())
-	n := &node{t: t, host: h, units: newUnits(h, "containerd.service"), store: &store{dir: t.TempDir()}, etcd: &etcds{}}
+	n := &node{t: t, host: h, units: newUnits(h, "containerd.service"), store: &store{dir: t.TempDir()}, etcd: &etcds{}, certs: newIssuer(h)}
 	n.Engine = n.engine(h, n.units)
 	return n
 }
 
 func (n *node) engine(h apply.Host, u apply.Units) *apply.Engine {
-	return &apply.Engine{Host: h, Units: u, Assets: n.store, Etcd: n.etcd, Secrets: secrets{"ssm:/key": "hush"}, Unpack: unpack}
+	return &apply.Engine{Host: h, Units: u, Assets: n.store, Etcd: n.etcd, Certs: n.certs, Secrets: secrets{"ssm:/key": "hush"}, Unpack: unpack}
 }
 
 // apply applies and returns the changes as lines.
