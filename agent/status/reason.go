@@ -50,6 +50,7 @@ const (
 	ReasonDriftRepaired    Reason = "DriftRepaired"
 	ReasonCertificate      Reason = "CertificateNotRenewed"
 	ReasonJoinOff          Reason = "JoinNotServed"
+	ReasonMetricsOff       Reason = "MetricsNotServed"
 )
 
 // The reasons why a status file is history.

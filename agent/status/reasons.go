@@ -88,6 +88,8 @@ func Reasons() []Explanation {
 			"read the message; `rekindle pki check` shows how long it still counts"},
 		{ReasonJoinOff, "this master does not serve joins, so new nodes get no certificates from it",
 			"read the message; no other process may use TCP port 3988"},
+		{ReasonMetricsOff, "the agent's metrics are not served, so Prometheus cannot see this node",
+			"free the port, or set metrics.listen to another address or to off, and then: systemctl restart rekindle"},
 
 		{ReasonAgentStopped, "the process that wrote the status is gone",
 			"start it with `systemctl start rekindle`, and read `journalctl -u rekindle` for why it ended"},
