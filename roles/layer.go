@@ -43,6 +43,8 @@ type manifest struct {
 	Taints      []Taint           `yaml:"taints"`
 	Dirs        []yaml.Node       `yaml:"dirs"`
 	Assets      []yaml.Node       `yaml:"assets"`
+	Authorities []yaml.Node       `yaml:"authorities"`
+	Certs       []yaml.Node       `yaml:"certs"`
 	Files       []yaml.Node       `yaml:"files"`
 	Units       []yaml.Node       `yaml:"units"`
 

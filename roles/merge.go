@@ -33,14 +33,16 @@ func (r *Role) merge(p part) []error {
 			r.Files = append(r.Files, f)
 			continue
 		}
-		// The syntax belongs to the text; mode and condition belong to the path.
-		f.Mode, f.When = r.Files[i].Mode, r.Files[i].When
+		// The syntax belongs to the text; all else belongs to the path.
+		f.Mode, f.When, f.Inputs, f.Exclusive = r.Files[i].Mode, r.Files[i].When, r.Files[i].Inputs, r.Files[i].Exclusive
 		r.Files[i] = f
 	}
 
 	s := sheet{source: path.Join(p.layer, p.role, "role.yaml")}
 	r.Dirs = merge(&s, r.Dirs, m.Dirs, func(d Dir) string { return d.Path }, placed[Dir])
 	r.Assets = merge(&s, r.Assets, m.Assets, Asset.Key, placed[Asset])
+	r.Authorities = merge(&s, r.Authorities, m.Authorities, func(a Authority) string { return a.Name }, placed[Authority])
+	r.Certs = merge(&s, r.Certs, m.Certs, func(c Cert) string { return c.Path }, placed[Cert])
 	r.Files = merge(&s, r.Files, m.Files, func(f File) string { return f.Path }, func([]File, File) (int, error) {
 		return 0, fmt.Errorf("has no text: add it under %s", path.Join(p.layer, p.role, "rootfs"))
 	})
@@ -81,6 +83,18 @@ func (s *sheet) at(n *yaml.Node, err error) {
 	s.errs = append(s.errs, fmt.Errorf("%s:%d:%d: %w", s.source, n.Line, n.Column, err))
 }
 
+// check has an entry checked that can be, at the place where it was last changed.
+func (s *sheet) check(n *yaml.Node, name string, entry any) {
+	if c, ok := entry.(checker); ok {
+		if err := c.Check(); err != nil {
+			s.at(n, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+}
+
+// checker is an entry that can tell what is wrong with it, once all that is said of it has come together.
+type checker interface{ Check() error }
+
 // merge lays the entries of a role.yaml over a list: an entry with a known key changes only what it names, or with
 // "remove: true" drops it; any other goes where place says.
 func merge[T any](s *sheet, list []T, nodes []yaml.Node, key func(T) string, place func([]T, T) (int, error)) []T {
@@ -112,6 +126,7 @@ func merge[T any](s *sheet, list []T, nodes []yaml.Node, key func(T) string, pla
 			if err := node.Load(&list[at], yaml.WithKnownFields()); err != nil {
 				s.errs = append(s.errs, located(s.source, err))
 			}
+			s.check(node, name, list[at])
 		default:
 			at, err := place(list, fresh)
 			if err != nil {
@@ -119,6 +134,7 @@ func merge[T any](s *sheet, list []T, nodes []yaml.Node, key func(T) string, pla
 				continue
 			}
 			list = slices.Insert(list, at, fresh)
+			s.check(node, name, fresh)
 		}
 	}
 	return list

@@ -14,6 +14,8 @@ import (
 func Check(p *Plan) []error {
 	var errs []error
 	errs = append(errs, checkPaths(p)...)
+	errs = append(errs, checkPKI(p)...)
+	errs = append(errs, checkInputs(p)...)
 	for _, f := range p.Files {
 		if f.From != "" {
 			continue // known only when the plan is applied
@@ -91,6 +93,22 @@ func checkPaths(p *Plan) (errs []error) {
 		}
 		claim("asset", a.Path)
 		files = append(files, a.Path)
+	}
+	for _, a := range p.Authorities {
+		for _, name := range []string{a.Path, a.Key, a.Signer} {
+			if name != "" {
+				claim("authority "+a.Name, name)
+				files = append(files, name)
+			}
+		}
+	}
+	for _, c := range p.Certs {
+		claim("cert", c.Path)
+		files = append(files, c.Path)
+		if c.Key != "" {
+			claim("key of cert "+c.Path, c.Key)
+			files = append(files, c.Key)
+		}
 	}
 	for _, e := range p.Etcd {
 		claim("etcd configuration", e.ConfigPath)

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // kubeconfig is a client's configuration as this agent writes it. client-go's type would bring 15 MB with it; of what a
@@ -89,6 +90,35 @@ type auditRule struct {
 		Resources     []string `json:"resources,omitempty"`
 		ResourceNames []string `json:"resourceNames,omitempty"`
 	} `json:"resources,omitempty"`
+}
+
+// authenticationConfig is apiserver.config.k8s.io/v1 AuthenticationConfiguration, whose Go type lives in the API server's
+// module.
+type authenticationConfig struct {
+	APIVersion string           `json:"apiVersion"`
+	Kind       string           `json:"kind"`
+	JWT        []map[string]any `json:"jwt,omitempty"`
+	Anonymous  *struct {
+		Enabled    bool `json:"enabled"`
+		Conditions []struct {
+			Path string `json:"path"`
+		} `json:"conditions,omitempty"`
+	} `json:"anonymous,omitempty"`
+}
+
+func (c *authenticationConfig) check() (errs []error) {
+	if c.Anonymous == nil {
+		return nil
+	}
+	for i, condition := range c.Anonymous.Conditions {
+		if !strings.HasPrefix(condition.Path, "/") {
+			errs = append(errs, fmt.Errorf("anonymous.conditions[%d].path %q: begin it with /", i, condition.Path))
+		}
+	}
+	if !c.Anonymous.Enabled && len(c.Anonymous.Conditions) > 0 {
+		errs = append(errs, fmt.Errorf("anonymous.conditions: the API server refuses them unless anonymous.enabled is true"))
+	}
+	return errs
 }
 
 var auditLevels = []string{"None", "Metadata", "Request", "RequestResponse"}

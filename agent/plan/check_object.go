@@ -20,11 +20,12 @@ import (
 
 // decoders are the types that a plan's objects are read into. To check another kind: add it here.
 var decoders = map[metav1.TypeMeta]func() any{
-	{APIVersion: "v1", Kind: "Pod"}:                                             func() any { return &corev1.Pod{} },
-	{APIVersion: "v1", Kind: "Config"}:                                          func() any { return &kubeconfig{} },
-	{APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration"}: func() any { return &kubeletv1beta1.KubeletConfiguration{} },
-	{APIVersion: "kubelet.config.k8s.io/v1", Kind: "CredentialProviderConfig"}:  func() any { return &kubeletv1.CredentialProviderConfig{} },
-	{APIVersion: "audit.k8s.io/v1", Kind: "Policy"}:                             func() any { return &auditPolicy{} },
+	{APIVersion: "v1", Kind: "Pod"}:                                                 func() any { return &corev1.Pod{} },
+	{APIVersion: "v1", Kind: "Config"}:                                              func() any { return &kubeconfig{} },
+	{APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration"}:     func() any { return &kubeletv1beta1.KubeletConfiguration{} },
+	{APIVersion: "kubelet.config.k8s.io/v1", Kind: "CredentialProviderConfig"}:      func() any { return &kubeletv1.CredentialProviderConfig{} },
+	{APIVersion: "apiserver.config.k8s.io/v1", Kind: "AuthenticationConfiguration"}: func() any { return &authenticationConfig{} },
+	{APIVersion: "audit.k8s.io/v1", Kind: "Policy"}:                                 func() any { return &auditPolicy{} },
 }
 
 // checkObject decodes a document strictly by its apiVersion and kind; one of an unknown kind only has to be YAML.
@@ -66,6 +67,8 @@ func decode(text string) (any, []error) {
 	case *kubeconfig:
 		errs = o.check()
 	case *auditPolicy:
+		errs = o.check()
+	case *authenticationConfig:
 		errs = o.check()
 	case *kubeletv1beta1.KubeletConfiguration:
 		errs = checkKubelet(o)

@@ -66,6 +66,11 @@ type Kubernetes struct {
 	FeatureGates string
 	// NodeCIDRs says that the controller manager gives every node a part of the pod network.
 	NodeCIDRs bool
+	// ServerNames are the names and addresses for which an API server on this node has its certificate.
+	ServerNames []string
+	// AnonymousHealth says that unauthenticated requests get to the API server's health endpoints and no further. It is
+	// false where the operator's flags say who gets in.
+	AnonymousHealth bool
 }
 
 // EtcdData is etcd as this node sees it.
@@ -81,7 +86,9 @@ type EtcdData struct {
 	// have no cluster of their own.
 	Servers      []string
 	EventServers []string
-	Plaintext    bool
+	// ServerNames are the names and addresses for which a member on this node has its certificates.
+	ServerNames []string
+	Plaintext   bool
 }
 
 // EtcdCluster is one etcd cluster's member on this node.
@@ -114,7 +121,7 @@ func (d *Data) component(name string) (config.Component, bool) {
 }
 
 // kubernetes derives what the templates need of the cluster.
-func kubernetes(c *config.Config, node Node, controlPlane bool) (Kubernetes, []error) {
+func kubernetes(c *config.Config, node Node, i facts.Instance, controlPlane bool) (Kubernetes, []error) {
 	k := Kubernetes{Version: strings.TrimPrefix(c.Kubernetes.Version, "v"), APIPort: 6443}
 	var errs []error
 	v, err := version.ParseSemantic(k.Version)
@@ -148,6 +155,8 @@ func kubernetes(c *config.Config, node Node, controlPlane bool) (Kubernetes, []e
 		gates = append(gates, name+"="+strconv.FormatBool(c.Kubernetes.FeatureGates[name]))
 	}
 	k.FeatureGates = strings.Join(gates, ",")
+	k.ServerNames = serverNames(c, node, i, k.APIEndpoint)
+	k.AnonymousHealth = anonymousHealth(c.Kubernetes.APIServer.ExtraArgs)
 	// With the VPC's own addresses for pods there is nothing to hand out.
 	k.NodeCIDRs = !c.Node.ENIPods && len(c.Kubernetes.PodCIDRs) > 0
 	if controlPlane && len(c.Kubernetes.ServiceCIDRs) > 0 {

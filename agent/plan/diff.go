@@ -68,6 +68,12 @@ func items(p *Plan) (all []item) {
 	for _, a := range p.Assets {
 		add("asset "+a.Object+" at "+a.Path, a)
 	}
+	for _, a := range p.Authorities {
+		add("authority "+a.Name, a)
+	}
+	for _, c := range p.Certs {
+		add("cert "+c.Path, c)
+	}
 	for _, e := range p.Etcd {
 		add("etcd "+e.Name, e)
 	}
@@ -75,6 +81,12 @@ func items(p *Plan) (all []item) {
 		head := fmt.Sprintf("# mode %04o\n", uint32(f.Mode))
 		if f.From != "" {
 			head += fmt.Sprintf("# from %s\n", f.From)
+		}
+		for _, in := range f.Inputs {
+			head += fmt.Sprintf("# input %s\n", in)
+		}
+		if f.Exclusive != "" {
+			head += fmt.Sprintf("# exclusive while %s runs\n", f.Exclusive)
 		}
 		all = append(all, item{"file " + f.Path, head + f.Content})
 	}

@@ -44,6 +44,7 @@ func (m *maker) etcdData() (EtcdData, []error) {
 	if !slices.ContainsFunc(m.in.Role.Units, func(u roles.Unit) bool { return u.Name == "kubelet.service" }) {
 		e.RunAs = "unit"
 	}
+	e.ServerNames = etcdNames(m.config, n, m.in.Facts.Instance)
 	e.Servers = slices.Clone(c.Endpoints)
 	if slices.Contains(c.Clusters, "events") {
 		for _, endpoint := range c.Endpoints {
@@ -113,7 +114,7 @@ func (m *maker) etcd() {
 		}
 		// Names, not addresses: a volume that returns on another instance is the same member. In a laboratory on
 		// loopback no such name resolves, and an address never moves.
-		host := member.Member + ".etcd.internal." + m.data.Cluster
+		host := memberHost(m.data.Cluster, member.Member)
 		if m.data.Node.Loopback {
 			host = m.data.Node.IP
 		}

@@ -55,8 +55,11 @@ func (m *maker) make() {
 	if len(m.errs) > 0 {
 		return // everything after it would only repeat these
 	}
+	m.authorities()
+	m.certs()
 	m.files()
 	m.operator()
+	m.fileInputs()
 	m.units()
 	m.unknownFlags()
 	m.sort()
@@ -128,7 +131,7 @@ func (m *maker) gather() {
 	m.plan.Node = d.Node.Name
 	m.plan.Warnings = append(m.plan.Warnings, warnings...)
 	m.fail(errs...)
-	d.Kubernetes, errs = kubernetes(c, d.Node, d.controlPlane)
+	d.Kubernetes, errs = kubernetes(c, d.Node, f.Instance, d.controlPlane)
 	m.fail(errs...)
 	d.Etcd, errs = m.etcdData()
 	m.fail(errs...)
@@ -180,14 +183,25 @@ func (m *maker) files() {
 		}
 		text, err := m.render.file(f)
 		m.fail(err)
-		m.plan.Files = append(m.plan.Files, File{Path: f.Path, Mode: mode, Content: text})
+		m.plan.Files = append(m.plan.Files, File{
+			Path: f.Path, Mode: mode, Content: text, Inputs: m.globs(f.Source, f.Inputs), Exclusive: f.Exclusive,
+		})
 		m.origins[f.Path] = f.Source
+	}
+}
+
+// fileInputs turns the files' globs into paths, once all paths are known.
+func (m *maker) fileInputs() {
+	for i, f := range m.plan.Files {
+		m.plan.Files[i].Inputs = slices.DeleteFunc(m.inputs(f.Inputs), func(in string) bool { return in == f.Path })
 	}
 }
 
 // sort brings everything but the units into the order of the paths; units have one of their own.
 func (m *maker) sort() {
 	slices.SortFunc(m.plan.Dirs, func(a, b Dir) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(m.plan.Authorities, func(a, b Authority) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(m.plan.Certs, func(a, b Cert) int { return cmp.Compare(a.Path, b.Path) })
 	slices.SortFunc(m.plan.Files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
 	slices.SortFunc(m.plan.Assets, func(a, b Asset) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Object, b.Object))

@@ -357,6 +357,7 @@ func TestUnknownFlags(t *testing.T) {
 		"oidc-issuer-ulr": &val, "oidc-client-id": &val, "audit-webhook-batch-max-size": &val, "ours": nil,
 	}
 	in.Config.Kubernetes.Proxy.ExtraArgs = map[string]*string{"frobnicate-the-thing": &val}
+	in.Config.Join.IAMRoles = []string{"minion"}
 	p, err := Make(in)
 	if err != nil {
 		t.Fatal(err)

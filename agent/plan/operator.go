@@ -35,10 +35,15 @@ func (m *maker) operator() {
 	}
 }
 
-// put adds a file, in the place of one of the same path.
+// put adds a file, in the place of one of the same path. Who is restarted by a change stays, and what the text may still
+// ask for with InputsMark.
 func (m *maker) put(origin string, f File) {
 	m.origins[f.Path] = origin + " in the configuration"
 	if i := m.find(f.Path); i >= 0 {
+		f.Exclusive = m.plan.Files[i].Exclusive
+		if strings.Contains(f.Content, InputsMark) {
+			f.Inputs = m.plan.Files[i].Inputs
+		}
 		m.plan.Files[i] = f
 		return
 	}
@@ -219,7 +224,8 @@ func (m *maker) units() {
 			continue
 		}
 		units = append(units, Unit{
-			Name: u.Name, State: cmp.Or(u.State, Started), Enable: u.Enable, Reload: u.Reload, Inputs: m.inputs(u.Inputs),
+			Name: u.Name, State: cmp.Or(u.State, Started), Enable: u.Enable, Reload: u.Reload, Exclusive: u.Exclusive,
+			Inputs: m.inputs(m.globs(where, u.Inputs)),
 		})
 	}
 	for _, u := range append(first[:len(first):len(first)], last...) {
@@ -237,10 +243,10 @@ func (m *maker) units() {
 	m.plan.Units = units
 }
 
-// inputs are the files and assets that the globs match.
+// inputs are the paths of the plan that the globs match.
 func (m *maker) inputs(globs []string) (all []string) {
 	match := func(name string) {
-		if slices.ContainsFunc(globs, func(g string) bool { ok, _ := path.Match(g, name); return ok }) {
+		if name != "" && slices.ContainsFunc(globs, func(g string) bool { ok, _ := path.Match(g, name); return ok }) {
 			all = append(all, name)
 		}
 	}
@@ -249,6 +255,15 @@ func (m *maker) inputs(globs []string) (all []string) {
 	}
 	for _, a := range m.plan.Assets {
 		match(a.Path)
+	}
+	for _, a := range m.plan.Authorities {
+		match(a.Path)
+		match(a.Key)
+		match(a.Signer)
+	}
+	for _, c := range m.plan.Certs {
+		match(c.Path)
+		match(c.Key)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
