@@ -36,7 +36,7 @@ type Options struct {
 	// DNSSuffix is the domain of the services ("amazonaws.com.cn"). When it differs from what the SDK knows for the
 	// region, it wins. Empty: the SDK's.
 	DNSSuffix string
-	// Endpoints replace the URL of a service: s3, ec2, autoscaling, sts, ssm, route53. They win over everything.
+	// Endpoints replace the URL of a service: s3, ec2, autoscaling, sts, ssm, kms, route53. They win over everything.
 	Endpoints map[string]string
 	// PathStyle puts the bucket into the path and not into the host name.
 	PathStyle bool
@@ -56,6 +56,7 @@ type Clients struct {
 	opts     Options
 	cfg      aws.Config
 	imds     *IMDS
+	plain    *http.Client
 	domain   string // replaces the SDK's endpoints; empty: it need not
 	services services
 
@@ -86,6 +87,7 @@ func New(ctx context.Context, o Options) (*Clients, error) {
 		return nil, fmt.Errorf("aws: %w", status.Fail(status.ReasonCredentials,
 			"correct the AWS_* variables or the shared configuration of the agent's unit", err))
 	}
+	c.plain = &http.Client{Transport: transportOf(cfg.HTTPClient), CheckRedirect: noRedirect}
 	cfg.HTTPClient = plainBodies{cfg.HTTPClient} // not before: AWS_CA_BUNDLE wants the SDK's own type
 	if o.Region != "" {
 		cfg.Region = o.Region
@@ -135,6 +137,10 @@ func (c *Clients) Partition() string { return c.opts.Partition }
 
 // Credentials are those of all clients, for whoever signs by himself.
 func (c *Clients) Credentials() aws.CredentialsProvider { return c.cfg.Credentials }
+
+// HTTPClient reaches what the services reach: with their proxies, authorities and limits. It follows no redirect, signs
+// nothing, and is not counted in Requests.
+func (c *Clients) HTTPClient() *http.Client { return c.plain }
 
 // Requests counts the HTTP requests so far by service ("ec2", "s3", "imds", ...), retries included.
 func (c *Clients) Requests() map[string]int {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -84,6 +85,10 @@ func calls(ctx context.Context, c *Clients) map[string]func() error {
 			_, err := c.SSM().GetParameter(ctx, &ssm.GetParameterInput{Name: new("/p")})
 			return err
 		},
+		"kms": func() error {
+			_, err := c.KMS().Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: []byte("c"), KeyId: new("alias/kube")})
+			return err
+		},
 		"sts": func() error {
 			_, err := c.STS().GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 			return err
@@ -123,7 +128,7 @@ func TestEndpoints(t *testing.T) {
 			options: Options{Region: "cn-north-1", DNSSuffix: "amazonaws.com.cn"},
 			hosts: map[string]string{
 				"s3": "store.s3.cn-north-1.amazonaws.com.cn", "ec2": "ec2.cn-north-1.amazonaws.com.cn",
-				"ssm": "ssm.cn-north-1.amazonaws.com.cn", "sts": "sts.cn-north-1.amazonaws.com.cn",
+				"ssm": "ssm.cn-north-1.amazonaws.com.cn", "kms": "kms.cn-north-1.amazonaws.com.cn", "sts": "sts.cn-north-1.amazonaws.com.cn",
 				"autoscaling": "autoscaling.cn-north-1.amazonaws.com.cn", "route53": "route53.amazonaws.com.cn",
 			},
 		},
@@ -142,7 +147,7 @@ func TestEndpoints(t *testing.T) {
 			options: Options{Region: "xx-hidden-1", DNSSuffix: "cloud.hidden"},
 			hosts: map[string]string{
 				"s3": "store.s3.xx-hidden-1.cloud.hidden", "ec2": "ec2.xx-hidden-1.cloud.hidden",
-				"ssm": "ssm.xx-hidden-1.cloud.hidden", "sts": "sts.xx-hidden-1.cloud.hidden",
+				"ssm": "ssm.xx-hidden-1.cloud.hidden", "kms": "kms.xx-hidden-1.cloud.hidden", "sts": "sts.xx-hidden-1.cloud.hidden",
 				"autoscaling": "autoscaling.xx-hidden-1.cloud.hidden", "route53": "route53.cloud.hidden",
 			},
 		},
@@ -156,7 +161,7 @@ func TestEndpoints(t *testing.T) {
 		"FIPS": {
 			options: Options{Region: "us-gov-west-1", DNSSuffix: "amazonaws.com"},
 			env:     [2]string{"AWS_USE_FIPS_ENDPOINT", "true"},
-			hosts:   map[string]string{"s3": "store.s3-fips.us-gov-west-1.amazonaws.com", "autoscaling": "autoscaling.us-gov-west-1.amazonaws.com"},
+			hosts:   map[string]string{"s3": "store.s3-fips.us-gov-west-1.amazonaws.com", "kms": "kms-fips.us-gov-west-1.amazonaws.com", "autoscaling": "autoscaling.us-gov-west-1.amazonaws.com"},
 		},
 		"dual stack": {
 			options: Options{Region: "cn-north-1", DNSSuffix: "amazonaws.com.cn"},
@@ -166,10 +171,10 @@ func TestEndpoints(t *testing.T) {
 		"the operator's own win": {
 			options: Options{
 				Region: "cn-north-1", DNSSuffix: "cloud.hidden", PathStyle: true,
-				Endpoints: map[string]string{"s3": "https://store.example:9000", "ec2": "https://vpce-1.example"},
+				Endpoints: map[string]string{"s3": "https://store.example:9000", "ec2": "https://vpce-1.example", "kms": "https://kms.example"},
 			},
 			env:   [2]string{"AWS_USE_FIPS_ENDPOINT", "true"},
-			hosts: map[string]string{"s3": "store.example:9000", "ec2": "vpce-1.example", "sts": "sts-fips.cn-north-1.cloud.hidden"},
+			hosts: map[string]string{"s3": "store.example:9000", "ec2": "vpce-1.example", "kms": "kms.example", "sts": "sts-fips.cn-north-1.cloud.hidden"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -290,7 +295,7 @@ func TestNothingIsMadeBeforeItIsAskedFor(t *testing.T) {
 	laptop(t)
 	c := newClients(t, Options{Region: "cn-north-1", Transport: &wire{do: denied}})
 	s := &c.services
-	if s.ec2 != nil || s.s3 != nil || s.sts != nil || s.ssm != nil || s.autoscaling != nil || s.route53 != nil {
+	if s.ec2 != nil || s.s3 != nil || s.sts != nil || s.ssm != nil || s.kms != nil || s.autoscaling != nil || s.route53 != nil {
 		t.Error("a client was made")
 	}
 	if n := len(c.Requests()); n != 0 {

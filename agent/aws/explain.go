@@ -27,6 +27,17 @@ var (
 	}
 )
 
+// keyHints say what to do about a key that KMS, or S3 in its name ("KMS.DisabledException"), cannot use.
+var keyHints = map[string]string{
+	"DisabledException":          "the KMS key is disabled: aws kms enable-key",
+	"NotFoundException":          "correct the key in pki.kmsKey: this account and region have none of that name",
+	"KMSInvalidStateException":   "the KMS key cannot be used in its state: aws kms describe-key; one that is to be deleted can be kept with cancel-key-deletion",
+	"KeyUnavailableException":    "the KMS key cannot be used in its state: aws kms describe-key",
+	"IncorrectKeyException":      "it was encrypted under another key than pki.kmsKey: set the one that was used then",
+	"InvalidCiphertextException": "what was encrypted is damaged, or was encrypted for another cluster: restore it from an older version of the object",
+	"InvalidKeyUsageException":   "name a symmetric key for encryption in pki.kmsKey",
+}
+
 // Explain gives an error of a service its reason and says what to do: which IAM action to allow, that the clock is
 // wrong, that nothing answers. Errors that have a reason, or that it does not know, come back as they are.
 func Explain(err error) error {
@@ -48,8 +59,13 @@ func Explain(err error) error {
 	case slices.Contains(foreignCodes, c.code):
 		return status.Fail(status.ReasonCredentials, "the credentials are not valid here: check that they belong to "+
 			"this partition and that the node's clock is right", err)
+	case c.keyHint() != "":
+		return status.Fail(c.denied(), c.keyHint(), err)
 	case slices.Contains(deniedCodes, c.code) || c.status == 403:
 		hint := "allow " + c.action() + " to the instance's role"
+		if c.service == "kms" {
+			hint = "allow " + c.action() + " on the key of pki.kmsKey to the instance's role, and see that the key's own policy leaves it to IAM"
+		}
 		if c.operation == "DescribeTags" {
 			hint = "enable tags in instance metadata (--instance-metadata-tags enabled), or " + hint
 		}
@@ -145,10 +161,21 @@ func (c call) denied() status.Reason {
 	switch {
 	case c.service == "s3":
 		return status.ReasonStoreDenied
+	case c.service == "kms":
+		return status.ReasonPKIBlocked
 	case c.operation == "DescribeTags":
 		return status.ReasonTagsDenied
 	}
 	return status.ReasonCredentials
+}
+
+// keyHint is what to do about a key that cannot be used, "" when that is not the matter.
+func (c call) keyHint() string {
+	code, ofStore := strings.CutPrefix(c.code, "KMS.")
+	if !ofStore && c.service != "kms" {
+		return ""
+	}
+	return keyHints[code]
 }
 
 func (c call) silent() status.Reason {

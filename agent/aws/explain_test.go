@@ -58,6 +58,25 @@ func TestExplain(t *testing.T) {
 		{name: "parameter denied", service: "ssm", code: 400, body: jsonError("AccessDeniedException", "User: u is not "+
 			"authorized to perform: ssm:GetParameter on resource: r"),
 			reason: status.ReasonCredentials, words: []string{"ssm:GetParameter"}},
+		{name: "decryption denied", service: "kms", code: 400, body: jsonError("AccessDeniedException", "The ciphertext refers to "+
+			"a customer master key that does not exist, does not exist in this region, or you are not allowed to access."),
+			reason: status.ReasonPKIBlocked, words: []string{"allow kms:Decrypt on the key", "key's own policy"}},
+		{name: "encryption denied", service: "kms", code: 400, body: jsonError("AccessDeniedException", "User: u is not "+
+			"authorized to perform: kms:Encrypt on resource: k because no resource-based policy allows the kms:Encrypt action"),
+			reason: status.ReasonPKIBlocked, words: []string{"allow kms:Encrypt on the key"}},
+		{name: "key disabled", service: "kms", code: 400, body: jsonError("DisabledException", "k is disabled."),
+			reason: status.ReasonPKIBlocked, words: []string{"enable-key"}},
+		{name: "no key", service: "kms", code: 400, body: jsonError("NotFoundException", "Alias a is not found."),
+			reason: status.ReasonPKIBlocked, words: []string{"pki.kmsKey"}},
+		{name: "key to be deleted", service: "kms", code: 400, body: jsonError("KMSInvalidStateException", "k is pending deletion."),
+			reason: status.ReasonPKIBlocked, words: []string{"cancel-key-deletion"}},
+		{name: "another key", service: "kms", code: 400, body: jsonError("IncorrectKeyException", "The key ID in the request does not identify a CMK"),
+			reason: status.ReasonPKIBlocked, words: []string{"another key than pki.kmsKey"}},
+		{name: "damaged ciphertext", service: "kms", code: 400, body: jsonError("InvalidCiphertextException", ""),
+			reason: status.ReasonPKIBlocked, words: []string{"damaged", "older version"}},
+		{name: "key of the store disabled", service: "s3", code: 400, body: s3Error("KMS.DisabledException", "k is disabled."),
+			reason: status.ReasonStoreDenied, words: []string{"enable-key"}},
+		{name: "no such parameter", service: "ssm", code: 400, body: jsonError("NotFoundException", ""), reason: status.ReasonUnknown},
 		{name: "clock", service: "s3", code: 403, body: s3Error("RequestTimeTooSkewed", "The difference is too large."),
 			reason: status.ReasonCredentials, words: []string{"clock", "169.254.169.123"}},
 		{name: "clock, by signature", service: "sts", code: 403, body: "<ErrorResponse><Error><Code>SignatureDoesNotMatch" +

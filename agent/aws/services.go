@@ -6,6 +6,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -22,6 +23,7 @@ type services struct {
 	s3          map[string]*s3.Client // by region
 	ec2         *ec2.Client
 	ssm         *ssm.Client
+	kms         *kms.Client
 	sts         *sts.Client
 	autoscaling *autoscaling.Client
 	route53     *route53.Client
@@ -94,6 +96,23 @@ func (c *Clients) SSM() *ssm.Client {
 		})
 	}
 	return s.ssm
+}
+
+// KMS is the client of the Key Management Service.
+func (c *Clients) KMS() *kms.Client {
+	s := &c.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kms == nil {
+		s.kms = kms.NewFromConfig(c.cfg, func(o *kms.Options) {
+			if url := c.endpoint("kms"); url != nil {
+				o.BaseEndpoint = url
+				o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateDisabled
+				o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateDisabled
+			}
+		})
+	}
+	return s.kms
 }
 
 // STS is the client of the Security Token Service, at its regional endpoint.

@@ -36,6 +36,17 @@ func newHTTPClient(silence time.Duration) *awshttp.BuildableClient {
 	})
 }
 
+// transportOf are a client's connections without its own idea of redirects: the SDK's follows 307 and 308.
+func transportOf(client aws.HTTPClient) http.RoundTripper {
+	switch c := client.(type) {
+	case *awshttp.BuildableClient:
+		return c.GetTransport()
+	case *http.Client:
+		return c.Transport
+	}
+	return http.DefaultTransport
+}
+
 // plainBodies hides the WriteTo of smithy-go's request bodies. In v1.28.8 it returns io.EOF once the body is closed, which
 // net/http takes for a failed write when the answer was there first, as from a store close by: it then cuts the
 // connection in the middle of the answer.
