@@ -66,11 +66,11 @@ func TestCertChanges(t *testing.T) {
 		detail string // of the first
 	}{
 		"renewal": { // what reloads by itself is not restarted
-			func(n *node, _ *plan.Plan) { n.certs.due[serverCrt] = true },
+			func(n *node, _ *plan.Plan) { n.certs.age(serverCrt) },
 			[]string{"renew cert " + serverCrt, "renew cert " + serverKey}, "10 of 30 days left",
 		},
 		"kubeconfig": {
-			func(n *node, _ *plan.Plan) { n.certs.due[adminConf] = true },
+			func(n *node, _ *plan.Plan) { n.certs.age(adminConf) },
 			[]string{"renew cert " + adminConf}, "10 of 30 days left",
 		},
 		"names": {
@@ -145,7 +145,7 @@ func TestCertPreview(t *testing.T) {
 		return report
 	}
 	preview()
-	n.certs.due[serverCrt] = true
+	n.certs.age(serverCrt)
 	report := preview("renew cert "+serverCrt, "renew cert "+serverKey)
 	if got := report.Changes[0].Detail; got != "would issue: 10 of 30 days left" {
 		t.Errorf("detail %q", got)
@@ -225,7 +225,7 @@ func TestHoldFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n, p := certified(t)
 			p.Files = append(p.Files, plan.File{Path: "/etc/new", Content: "x"})
-			n.certs.due[serverCrt] = true
+			n.certs.age(serverCrt)
 			before := tree(t, n.host.Root())
 			c.spoil(n.certs)
 			report, err := n.Apply(t.Context(), p)
@@ -299,7 +299,7 @@ func TestKeysStayOnTheNode(t *testing.T) {
 	try(n.Apply(ctx, p))
 	must(t, os.WriteFile(n.path(serverKey), []byte("SECRET edited"), 0o600))
 	try(n.Apply(ctx, p))
-	n.certs.due[serverCrt] = true
+	n.certs.age(serverCrt)
 	e := n.engine(&faulty{Host: n.host, Units: n.units, at: 3}, n.units)
 	e.Logger = n.Logger
 	try(e.Apply(ctx, p)) // fails between the key and its certificate

@@ -18,15 +18,15 @@ import (
 type issuer struct {
 	host        *host.Host
 	serial      int
-	authorities map[string]int  // what the store holds, by name
-	due         map[string]bool // to be renewed, by the certificate's path
+	authorities map[string]int // what the store holds, by name
+	due         map[string]int // serials to be renewed, by the certificate's path
 	spoil       func([]apply.Held) []apply.Held
 	warnings    []string
 	err         error
 }
 
 func newIssuer(h *host.Host) *issuer {
-	return &issuer{host: h, authorities: map[string]int{}, due: map[string]bool{}}
+	return &issuer{host: h, authorities: map[string]int{}, due: map[string]int{}}
 }
 
 func (i *issuer) Hold(_ context.Context, p *plan.Plan, dry bool) ([]apply.Held, []string, error) {
@@ -78,6 +78,9 @@ func (i *issuer) Hold(_ context.Context, p *plan.Plan, dry bool) ([]apply.Held, 
 	return held, i.warnings, nil
 }
 
+// age makes a certificate due.
+func (i *issuer) age(path string) { i.due[path], _ = serialOf(i.read(path)) }
+
 func (i *issuer) subject(c plan.Cert) string {
 	return fmt.Sprintf("CERT %s %s by %s-%d", c.CommonName, strings.Join(c.Names, ","), c.Authority, i.authorities[c.Authority])
 }
@@ -113,8 +116,7 @@ func (i *issuer) whyCert(c plan.Cert) string {
 	if key, ok := serialOf(i.read(c.Key)); c.Key != "" && (!ok || key != serial) {
 		return "its key does not match"
 	}
-	if i.due[c.Path] {
-		delete(i.due, c.Path)
+	if i.due[c.Path] == serial {
 		return "10 of 30 days left"
 	}
 	return ""

@@ -29,6 +29,27 @@ type anySecret struct{}
 
 func (anySecret) Read(_ context.Context, ref string) ([]byte, error) { return []byte(ref), nil }
 
+// anyCerts issues every certificate, with the same bytes each time.
+type anyCerts struct{}
+
+func (anyCerts) Hold(_ context.Context, p *plan.Plan, _ bool) (held []apply.Held, warnings []string, err error) {
+	hold := func(path string, mode plan.Mode) {
+		if path != "" {
+			held = append(held, apply.Held{File: apply.File{Path: path, Mode: mode, Content: []byte("of " + path)}})
+		}
+	}
+	for _, authority := range p.Authorities {
+		hold(authority.Path, 0o644)
+		hold(authority.Key, 0o600)
+		hold(authority.Signer, 0o644)
+	}
+	for _, cert := range p.Certs {
+		hold(cert.Path, 0o600)
+		hold(cert.Key, 0o600)
+	}
+	return held, nil, nil
+}
+
 // anyUnits has every unit.
 type anyUnits struct{ *units }
 
@@ -48,7 +69,8 @@ func anyEngine(t testing.TB) *apply.Engine {
 		t.Fatal(err)
 	}
 	return &apply.Engine{
-		Host: h, Units: anyUnits{newUnits(h)}, Assets: anyStore{dir}, Etcd: &etcds{}, Secrets: anySecret{}, Unpack: unpackAny,
+		Host: h, Units: anyUnits{newUnits(h)}, Assets: anyStore{dir}, Etcd: &etcds{}, Certs: anyCerts{}, Secrets: anySecret{},
+		Unpack: unpackAny,
 	}
 }
 
@@ -84,7 +106,8 @@ func TestGolden(t *testing.T) {
 			if report.Empty() || !again.Empty() {
 				t.Errorf("first: %d changes, second: %q", len(report.Changes), lines(again))
 			}
-			t.Logf("%d dirs, %d files, %d assets, %d units: %d changes in %s", len(p.Dirs), len(p.Files), len(p.Assets), len(p.Units), len(report.Changes), took)
+			t.Logf("%d dirs, %d files, %d certificates, %d assets, %d units: %d changes in %s",
+				len(p.Dirs), len(p.Files), len(p.Certs), len(p.Assets), len(p.Units), len(report.Changes), took)
 		})
 	}
 }
