@@ -146,7 +146,10 @@ func (r *Record) wrongStep(step string) error {
 		fmt.Errorf("%s authority %s: %s", step, r.Name, state))
 }
 
+// ErrTooEarly says that a step of a rotation was refused, and that waiting helps.
+var ErrTooEarly = errors.New("too early")
+
 func refuse(step string, left time.Duration, breaks, remedy string) error {
-	return status.Fail(status.ReasonPKIBlocked, remedy+"; or give --force, knowing that "+breaks,
-		fmt.Errorf("%s: too early by %s: %s", step, left.Round(time.Second), breaks))
+	return status.Fail(status.ReasonPKIBlocked, remedy+"; or give --force, knowing this",
+		fmt.Errorf("%s: %w by %s: %s", step, ErrTooEarly, left.Round(time.Second), breaks))
 }

@@ -181,6 +181,9 @@ func raceOnce(t *testing.T, seed uint64, faults map[string]int) {
 	masters.Wait()
 	for _, name := range Names {
 		one, other := got[0][name], got[1][name]
+		if one == nil || other == nil {
+			t.Fatalf("seed %d: a master has no authority %s", seed, name)
+		}
 		if one.Fingerprint() != other.Fingerprint() || !fits(one.Key, other.Key.Public()) {
 			t.Errorf("seed %d: the masters have different authorities %s", seed, name)
 		}
