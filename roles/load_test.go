@@ -3,6 +3,7 @@ package roles
 import (
 	"io/fs"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,43 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// TestOverlayPKI: authorities merge by name, certificates by path; what a later role.yaml does not name stays, and
+// a replaced file keeps its inputs.
+func TestOverlayPKI(t *testing.T) {
+	overlay := tree(map[string]string{
+		"base/role.yaml": "authorities:\n- {name: kubernetes, path: /ca.crt}\n- {name: etcd, path: /etcd.crt}\n" +
+			"certs:\n- {path: /a.crt, key: /a.key, authority: kubernetes, commonName: a, organizations: [o], usages: [client], join: kube-proxy}\n" +
+			"- {path: /b.pem, authority: kubernetes, commonName: b, names: [b], usages: [server]}\n" +
+			"files:\n- {path: /etc/x, inputs: [/ca.crt], exclusive: one.service}\n",
+		"worker/role.yaml": "authorities:\n- {name: kubernetes, key: /ca.key, signer: /signer.crt, when: \"true\"}\n- {name: etcd, remove: true}\n" +
+			"certs:\n- {path: /a.crt, organizations: [p, q]}\n- {path: /b.pem, remove: true}\n" +
+			"units:\n- {name: one.service, exclusive: true}\n",
+		"worker/rootfs/etc/x": "x of worker",
+	})
+	role, err := Load(small, overlay, "worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	authorities := []Authority{{Name: "kubernetes", Path: "/ca.crt", Key: "/ca.key", Signer: "/signer.crt", When: "true"}}
+	if !reflect.DeepEqual(role.Authorities, authorities) {
+		t.Errorf("%+v", role.Authorities)
+	}
+	certs := []Cert{{
+		Path: "/a.crt", Key: "/a.key", Authority: "kubernetes", CommonName: "a", Organizations: []string{"p", "q"},
+		Usages: []string{"client"}, Join: "kube-proxy",
+	}}
+	if !reflect.DeepEqual(role.Certs, certs) {
+		t.Errorf("%+v", role.Certs)
+	}
+	i := slices.IndexFunc(role.Files, func(f File) bool { return f.Path == "/etc/x" })
+	if f := role.Files[i]; f.Text != "x of worker" || !slices.Equal(f.Inputs, []string{"/ca.crt"}) || f.Exclusive != "one.service" {
+		t.Errorf("%+v", f)
+	}
+	if !role.Units[0].Exclusive || role.Units[1].Exclusive {
+		t.Errorf("%+v", role.Units)
+	}
+}
+
 func TestDigest(t *testing.T) {
 	plain, err := Load(small, nil, "worker")
 	if err != nil {
@@ -158,6 +196,27 @@ func TestLoadRefuses(t *testing.T) {
 		"climbing asset":     {"worker", map[string]string{"worker/role.yaml": "assets:\n- {object: o, path: /usr/../../etc/passwd}\n"}, []string{`write "/etc/passwd"`}},
 		"control character":  {"worker", map[string]string{"worker/rootfs/etc/a\nb": "x"}, []string{"no path should have"}},
 		"file too large":     {"worker", map[string]string{"worker/rootfs/etc/big": strings.Repeat("x", maxFile+1)}, []string{"make it an asset"}},
+		"unknown authority":  {"worker", map[string]string{"worker/role.yaml": "authorities:\n- {name: kubernets, path: /p}\n"}, []string{"overlay/worker/role.yaml:2:3", `authority "kubernets" is not known`, "front-proxy"}},
+		"authority nowhere":  {"worker", map[string]string{"worker/role.yaml": "authorities:\n- {name: etcd, key: /k}\n"}, []string{"overlay/worker/role.yaml:2:3: etcd: empty path"}},
+		"authority on /proc": {"worker", map[string]string{"worker/role.yaml": "authorities:\n- {name: etcd, path: /p, key: /proc/k}\n"}, []string{"overlay/worker/role.yaml:2:3: etcd", "/proc/k"}},
+		"authority in one":   {"worker", map[string]string{"worker/role.yaml": "authorities:\n- {name: etcd, path: /p, key: /p}\n"}, []string{"/p would hold two things"}},
+		"signer of no key":   {"worker", map[string]string{"worker/role.yaml": "authorities:\n- {name: etcd, path: /p, signer: /s}\n"}, []string{"signer: the certificate of a key that the node does not hold"}},
+		"signer of a pair":   {"worker", map[string]string{"worker/role.yaml": "authorities:\n- {name: service-account, path: /p, key: /k, signer: /s}\n"}, []string{"signer: a key pair has no certificate"}},
+		"authority's entry":  {"worker", map[string]string{"worker/role.yaml": "authorities:\n- {name: etcd, path: /p, certificate: /c}\n"}, []string{"overlay/worker/role.yaml:2:", "certificate"}},
+		"cert without CN":    {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, authority: etcd, usages: [client]}\n"}, []string{"overlay/worker/role.yaml:2:3: /p: no commonName"}},
+		"cert of nobody":     {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, usages: [client]}\n"}, []string{`authority "" is not known`}},
+		"cert of a key pair": {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: service-account, usages: [client]}\n"}, []string{"service-account is a key pair"}},
+		"cert for nothing":   {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: etcd}\n"}, []string{"no usages: add client"}},
+		"unknown usage":      {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: etcd, usages: [peer]}\n"}, []string{"overlay/worker/role.yaml:2:3: /p", `usage "peer" is not known: use client or server`}},
+		"usage twice":        {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: etcd, usages: [client, client]}\n"}, []string{"usage client: given twice"}},
+		"nameless server":    {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: etcd, usages: [server]}\n"}, []string{"needs names"}},
+		"key in kubeconfig":  {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, key: /k, commonName: x, authority: etcd, usages: [client], kubeconfig: 'https://x'}\n"}, []string{"kubeconfig: it holds the key as well"}},
+		"server kubeconfig":  {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: etcd, names: [x], usages: [server], kubeconfig: 'https://x'}\n"}, []string{"kubeconfig: only a client's"}},
+		"unknown request":    {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: kubernetes, usages: [client], join: kubelet}\n"}, []string{`join "kubelet" is not known: use kubelet-client or`}},
+		"request of etcd's":  {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: etcd, usages: [client], join: kube-proxy}\n"}, []string{"masters sign with authority kubernetes only"}},
+		"relative cert":      {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: p, commonName: x, authority: etcd, usages: [client]}\n"}, []string{"relative"}},
+		"key as cert":        {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, key: /p, commonName: x, authority: etcd, usages: [client]}\n"}, []string{"/p would hold two things"}},
+		"removes no cert":    {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, remove: true}\n"}, []string{"removes /p, which is not there"}},
 		"two mistakes": {"worker", map[string]string{"worker/rootfs/dev/x": "x", "base/role.yaml": "dirs:\n- {path: /nope, remove: true}\n", "base/rootfs/sys/y": "y"},
 			[]string{"/dev/x", "/sys/y"}},
 	} {
@@ -227,6 +286,7 @@ func TestBuiltin(t *testing.T) {
 func FuzzManifest(f *testing.F) {
 	f.Add("description: x\nextends: [base]\nunits:\n- {name: a.service, remove: true}\n")
 	f.Add("files:\n- path: /etc/x\n  mode: \"0600\"\n- &a {path: /b}\n- *a\n")
+	f.Add("authorities:\n- {name: etcd, path: /p}\ncerts:\n- {path: /c, authority: etcd, commonName: x, usages: [client]}\n")
 	f.Add("dirs: [1, null, [], {}]\nassets: {}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		role, err := Load(small, tree(map[string]string{"worker/role.yaml": text}), "worker")
@@ -241,6 +301,16 @@ func FuzzManifest(f *testing.F) {
 		for _, file := range role.Files {
 			if CheckPath(file.Path) != nil {
 				t.Errorf("file %q passed", file.Path)
+			}
+		}
+		for _, a := range role.Authorities {
+			if a.Check() != nil {
+				t.Errorf("authority %+v passed", a)
+			}
+		}
+		for _, c := range role.Certs {
+			if c.Check() != nil {
+				t.Errorf("certificate %+v passed", c)
 			}
 		}
 	})
