@@ -292,7 +292,7 @@ func (h halfWritten) Write(ctx context.Context, files ...apply.File) ([]string, 
 	if len(files) < 2 {
 		return h.Host.Write(ctx, files...)
 	}
-	for _, left := range []string{"/etc/systemd/system/.new.service.rekindle", "/etc/kubernetes/.etcd.yaml.rekindle"} {
+	for _, left := range []string{"/etc/systemd/system/.new.service.rekindle", "/etc/kubernetes/.etcd.yaml.rekindle", "/etc/kubernetes/pki/etcd/.peer.key.rekindle"} {
 		must(h.n.t, os.WriteFile(h.n.path(left), []byte("half"), 0o600))
 	}
 	panic(errFault)
@@ -300,15 +300,17 @@ func (h halfWritten) Write(ctx context.Context, files ...apply.File) ([]string, 
 
 func TestCrashLeavesTemporaryFiles(t *testing.T) {
 	n, p := first(t)
-	clean := tree(t, n.host.Root())
+	n.apply(authorized(p))
+	clean := unnumbered(tree(t, n.host.Root()))
 	f := &faulty{Host: halfWritten{n.host, n}, Units: n.units}
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = n.engine(f.Host, f.Units).Apply(t.Context(), successor(t, n))
+		_, _ = n.engine(f.Host, f.Units).Apply(t.Context(), renewed(n, successor(t, n)))
 		t.Fatal("not cut")
 	}()
+	n.certs.authorities["etcd"]--
 	n.apply(p)
-	if now := tree(t, n.host.Root()); now != clean {
+	if now := unnumbered(tree(t, n.host.Root())); now != clean {
 		t.Errorf("the tree differs:\n%s\nwant\n%s", now, clean)
 	}
 }
