@@ -14,8 +14,10 @@ import (
 	"rekindle/agent/log"
 )
 
-// document is docs/status.md, found from the module's root.
-func document(t *testing.T) string {
+func document(t *testing.T) string { return documentAt(t, "status.md") }
+
+// documentAt is a file of docs, found from the module's root.
+func documentAt(t *testing.T, name string) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
@@ -30,7 +32,7 @@ func document(t *testing.T) string {
 		}
 		dir = filepath.Dir(dir)
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "docs", "status.md"))
+	data, err := os.ReadFile(filepath.Join(dir, "docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +44,7 @@ func chapter(t *testing.T, doc, heading string) string {
 	t.Helper()
 	_, text, ok := strings.Cut(doc, "\n## "+heading+"\n")
 	if !ok {
-		t.Fatalf("docs/status.md has no chapter %q", heading)
+		t.Fatalf("there is no chapter %q", heading)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	return text
@@ -60,12 +62,12 @@ func sameNames(t *testing.T, chapter string, want, got []string) {
 	t.Helper()
 	for _, name := range want {
 		if !slices.Contains(got, name) {
-			t.Errorf("docs/status.md, %s: no row for `%s`", chapter, name)
+			t.Errorf("docs, %s: no row for `%s`", chapter, name)
 		}
 	}
 	for _, name := range got {
 		if !slices.Contains(want, name) {
-			t.Errorf("docs/status.md, %s: `%s` is explained but does not exist", chapter, name)
+			t.Errorf("docs, %s: `%s` is explained but does not exist", chapter, name)
 		}
 	}
 }

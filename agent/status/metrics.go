@@ -1,6 +1,7 @@
 package status
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,7 +21,7 @@ type Metrics struct {
 	registry    *prometheus.Registry
 
 	joinSeconds  prometheus.Histogram
-	joinInFlight prometheus.Gauge
+	joinInFlight atomic.Pointer[func() int]
 	renewals     *prometheus.CounterVec
 }
 
@@ -40,6 +41,7 @@ var (
 	certRenewMetric    = metric("certificate_renew_timestamp_seconds", "From when on the certificate is replaced.", "path")
 	authorityMetric    = metric("authority_expiry_timestamp_seconds", "When the authority expires.", "authority")
 	joinMetric         = metric("join_requests_total", "Requests to the join server, by the reason of the answer.", "reason")
+	inFlightMetric     = metric("join_in_flight", "Requests that the join server is at.")
 )
 
 func metric(name, help string, labels ...string) *prometheus.Desc {
@@ -67,8 +69,6 @@ func NewMetrics(board *Board, joinReasons ...string) *Metrics {
 		registry:    prometheus.NewRegistry(),
 		joinSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "rekindle_join_seconds",
 			Help: "How long requests to the join server took.", Buckets: joinBuckets}),
-		joinInFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rekindle_join_in_flight",
-			Help: "Requests that the join server is at."}),
 		renewals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rekindle_certificate_renewals_total",
 			Help: "Attempts to renew a certificate, by their result."}, []string{"result"}),
 	}
@@ -78,17 +78,20 @@ func NewMetrics(board *Board, joinReasons ...string) *Metrics {
 	return m
 }
 
-// Joining counts a request to the join server; the caller calls done with its outcome, which the board then hears, too.
-func (m *Metrics) Joining() (done func(reason, instance string)) {
+// Joined counts a request to the join server that was answered; the board hears of it, too. Instance is which the node
+// said to be, as far as it said so.
+func (m *Metrics) Joined(reason, instance string, took time.Duration) {
 	if m == nil {
-		return func(string, string) {}
+		return
 	}
-	m.joinInFlight.Inc()
-	start := time.Now()
-	return func(reason, instance string) {
-		m.joinInFlight.Dec()
-		m.joinSeconds.Observe(time.Since(start).Seconds())
-		m.board.Joined(reason, instance)
+	m.joinSeconds.Observe(took.Seconds())
+	m.board.Joined(reason, instance)
+}
+
+// JoinInFlight says who knows how many requests the join server is at: count is called at every scrape.
+func (m *Metrics) JoinInFlight(count func() int) {
+	if m != nil && count != nil {
+		m.joinInFlight.Store(&count)
 	}
 }
 

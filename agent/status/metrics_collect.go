@@ -20,8 +20,10 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	if s.Join == nil {
 		return
 	}
-	m.joinInFlight.Collect(to)
 	m.joinSeconds.Collect(to)
+	if count := m.joinInFlight.Load(); count != nil {
+		out.gauge(inFlightMetric, float64((*count)()))
+	}
 	out.counter(joinMetric, s.Join.Granted, joinGranted)
 	for reason, n := range s.Join.Refused {
 		out.counter(joinMetric, n, reason)

@@ -28,6 +28,8 @@ func fullMetrics(t *testing.T) *Metrics {
 	m := NewMetrics(b, "Granted", "BadCSR", "Replayed", "WrongRole")
 	b.Begin(t.Context(), "network", "a default route")
 	m.Renewed(12, 1)
+	m.Joined("Granted", "i-1", 40*time.Millisecond)
+	m.JoinInFlight(func() int { return 1 })
 	return m
 }
 
@@ -39,18 +41,11 @@ func scrape(t *testing.T, m *Metrics, path string) (code int, body string) {
 }
 
 func TestMetricsGolden(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := fullMetrics(t)
-		done, other := m.Joining(), m.Joining()
-		time.Sleep(40 * time.Millisecond)
-		done("Granted", "i-1")
-		_ = other // goes on
-		code, body := scrape(t, m, "/metrics")
-		if code != http.StatusOK {
-			t.Fatalf("%d: %s", code, body)
-		}
-		golden(t, "metrics.txt", []byte(body))
-	})
+	code, body := scrape(t, fullMetrics(t), "/metrics")
+	if code != http.StatusOK {
+		t.Fatalf("%d: %s", code, body)
+	}
+	golden(t, "metrics.txt", []byte(body))
 }
 
 func TestMetricsFollowConventions(t *testing.T) {
@@ -97,11 +92,13 @@ func TestMetricsCountJoins(t *testing.T) {
 	}
 	has(`rekindle_join_requests_total{reason="Granted"} 0`, `rekindle_join_requests_total{reason="Replayed"} 0`,
 		`rekindle_join_requests_total{reason="Late"} 0`, `rekindle_join_seconds_count 0`)
-	done := m.Joining()
-	has(`rekindle_join_in_flight 1`)
-	done("Replayed", "i-1")
-	m.Joining()("Granted", "i-2")
-	has(`rekindle_join_in_flight 0`, `rekindle_join_requests_total{reason="Granted"} 1`,
+	inFlight := 3
+	m.JoinInFlight(func() int { return inFlight })
+	has(`rekindle_join_in_flight 3`)
+	inFlight = 0
+	m.Joined("Replayed", "i-1", time.Second)
+	m.Joined("Granted", "i-2", time.Second)
+	has(`rekindle_join_in_flight 0`, `rekindle_join_seconds_sum 2`, `rekindle_join_requests_total{reason="Granted"} 1`,
 		`rekindle_join_requests_total{reason="Replayed"} 1`, `rekindle_join_seconds_count 2`)
 }
 
@@ -202,7 +199,8 @@ func TestServeNothing(t *testing.T) {
 		t.Errorf("off: %v", err)
 	}
 	var none *Metrics
-	none.Joining()("Granted", "i-1")
+	none.Joined("Granted", "i-1", time.Second)
+	none.JoinInFlight(nil)
 	none.Renewed(1, 1)
 	if err := none.Serve(t.Context(), "nonsense", nil); err != nil {
 		t.Error(err)
@@ -215,12 +213,12 @@ func TestMetricsConcurrently(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 50 {
-				done := m.Joining()
 				m.Renewed(1, 0)
+				m.Joined("Replayed", "i-1", time.Second)
+				m.JoinInFlight(func() int { return 2 })
 				if code, body := scrape(t, m, "/metrics"); code != http.StatusOK && code != http.StatusServiceUnavailable {
 					t.Errorf("%d: %s", code, body)
 				}
-				done("Replayed", "i-1")
 			}
 		})
 	}
