@@ -26,7 +26,12 @@ func checkPKI(p *Plan) (errs []error) {
 			errs = append(errs, problem("authority "+a.Name, "%w", err))
 		}
 	}
+	asked := map[string]string{}
 	for _, c := range p.Certs {
+		if other := asked[c.Join]; c.Join != "" && other != "" {
+			errs = append(errs, problem("cert "+c.Path, "a master signs %s once for a node, and %s is it: remove one", c.Join, other))
+		}
+		asked[c.Join] = c.Path
 		for _, err := range checkCert(c, held) {
 			errs = append(errs, problem("cert "+c.Path, "%w", err))
 		}

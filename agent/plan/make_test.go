@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"regexp"
@@ -243,6 +244,113 @@ func TestMakeRefuses(t *testing.T) {
 			edit: func(in *Input) { in.Config.Etcd.Clusters = []string{"main", "leases"} },
 			want: []string{"etcd.clusters", `"leases"`},
 		},
+		"certificate of an authority that is not held": {
+			role: "minion",
+			edit: func(in *Input) {
+				in.Role.Certs = append(slices.Clone(in.Role.Certs), roles.Cert{
+					Path: "/etc/x.crt", Key: "/etc/x.key", Authority: "etcd", CommonName: "x", Usages: []string{"client"},
+				})
+			},
+			want: []string{"role minion: cert /etc/x.crt", "does not hold authority etcd", "add it to the role's authorities"},
+		},
+		"certificate that nobody signs": {
+			role: "minion",
+			edit: func(in *Input) {
+				in.Role.Certs = append(slices.Clone(in.Role.Certs), roles.Cert{
+					Path: "/etc/x.crt", Key: "/etc/x.key", Authority: "kubernetes", CommonName: "x", Usages: []string{"client"},
+				})
+			},
+			want: []string{"role minion: cert /etc/x.crt", "does not hold the key of authority kubernetes", "set join to one of kubelet-client"},
+		},
+		"certificate asked for twice": {
+			role: "minion",
+			edit: func(in *Input) {
+				in.Role.Certs = append(slices.Clone(in.Role.Certs), roles.Cert{
+					Path: "/etc/x.crt", Key: "/etc/x.key", Authority: "kubernetes", CommonName: "x", Usages: []string{"client"}, Join: "kube-proxy",
+				})
+			},
+			want: []string{"cert /etc/x.crt", "signs kube-proxy once for a node", "/etc/kubernetes/pki/kube-proxy/client.crt"},
+		},
+		"certificate whose condition is none": {
+			edit: func(in *Input) {
+				in.Role.Certs = append(slices.Clone(in.Role.Certs), roles.Cert{
+					Path: "/etc/x.crt", Authority: "etcd", CommonName: "x", Usages: []string{"client"}, When: "perhaps",
+				})
+			},
+			want: []string{"role master: cert /etc/x.crt", `renders "perhaps"`},
+		},
+		"certificate for a name that is none": {
+			edit: func(in *Input) {
+				in.Role.Certs = append(slices.Clone(in.Role.Certs), roles.Cert{
+					Path: "/etc/x.crt", Authority: "etcd", CommonName: "x", Names: []string{"{{ .Cluster }}/x"}, Usages: []string{"server"},
+				})
+			},
+			want: []string{"cert /etc/x.crt", `name "prod.example/x" is neither`},
+		},
+		"server whose names render to nothing": {
+			edit: func(in *Input) {
+				in.Role.Certs = append(slices.Clone(in.Role.Certs), roles.Cert{
+					Path: "/etc/x.crt", Authority: "etcd", CommonName: "x", Names: []string{"{{ .Config.Environment }}, ,"}, Usages: []string{"server"},
+				})
+				in.Config.Environment = ""
+			},
+			want: []string{"cert /etc/x.crt", "needs names"},
+		},
+		"mistake in a certificate's name": {
+			edit: func(in *Input) {
+				in.Role.Certs = append(slices.Clone(in.Role.Certs), roles.Cert{
+					Path: "/etc/x.crt", Authority: "etcd", CommonName: "{{ .Nodename }}", Usages: []string{"client"},
+				})
+			},
+			want: []string{"role master: cert /etc/x.crt:1:", "Nodename"},
+		},
+		"kubeconfig for no URL": {
+			edit: func(in *Input) {
+				in.Role.Certs = append(slices.Clone(in.Role.Certs), roles.Cert{
+					Path: "/etc/x.conf", Authority: "kubernetes", CommonName: "x", Usages: []string{"client"}, Kubeconfig: "{{ .Node.IP }}:6443",
+				})
+			},
+			want: []string{"cert /etc/x.conf", `kubeconfig "10.0.1.17:6443"`, "https://<host>:<port>"},
+		},
+		"file where a certificate is": {
+			edit: func(in *Input) {
+				in.Config.Files = []config.File{{Path: "/etc/kubernetes/pki/ca.crt", From: "s3:pki/ca.crt"}, {Path: "/etc/kubernetes/pki/apiserver.key/x", Content: "x"}}
+			},
+			want: []string{"/etc/kubernetes/pki/ca.crt: is there twice, as file and as authority kubernetes", "lies under /etc/kubernetes/pki/apiserver.key"},
+		},
+		"manifest without the mark of its inputs": {
+			edit: func(in *Input) {
+				in.Role.Files = slices.Clone(in.Role.Files)
+				for i, f := range in.Role.Files {
+					in.Role.Files[i].Text = strings.ReplaceAll(f.Text, InputsMark, "none")
+				}
+			},
+			want: []string{apiServerManifest + ": has inputs and nowhere to put their digest", "annotation rekindle/inputs"},
+		},
+		"mark without inputs": {
+			edit: func(in *Input) { in.Config.Files = []config.File{{Path: "/etc/x", Content: "a @inputs@\n"}} },
+			want: []string{"/etc/x: has @inputs@ and no inputs"},
+		},
+		"inputs in a circle": {
+			edit: func(in *Input) {
+				in.Role.Files = append(slices.Clone(in.Role.Files),
+					roles.File{Path: "/etc/x", Text: InputsMark, Syntax: roles.Plain, Inputs: []string{"/etc/y"}},
+					roles.File{Path: "/etc/y", Text: InputsMark, Syntax: roles.Plain, Inputs: []string{"/etc/x"}})
+			},
+			want: []string{"/etc/x: its inputs lead back to itself"},
+		},
+		"inputs that are no glob": {
+			edit: func(in *Input) {
+				in.Role.Units = append(slices.Clone(in.Role.Units), roles.Unit{Name: "x.service", Inputs: []string{"/etc/[x"}})
+			},
+			want: []string{"role master: unit x.service: inputs", `"/etc/[x"`, "syntax error in pattern"},
+		},
+		"exclusive of a unit that is not there": {
+			edit: func(in *Input) {
+				in.Role.Files = append(slices.Clone(in.Role.Files), roles.File{Path: "/etc/x", Syntax: roles.Plain, Exclusive: "x.service"})
+			},
+			want: []string{"/etc/x: exclusive: x.service is no unit of the plan"},
+		},
 		"object that is not published": {
 			edit: func(in *Input) {
 				delete(in.Manifest, "runc/linux/amd64/runc")
@@ -259,10 +367,7 @@ func TestMakeRefuses(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := readCase(t, "master-aws")
-			if test.role != "" {
-				in.Role = loadRole(t, "", test.role)
-			}
+			in := readCase(t, cmp.Or(test.role, "master")+"-aws")
 			test.edit(&in)
 			_, err := Make(in)
 			if err == nil {

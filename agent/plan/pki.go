@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -84,9 +85,14 @@ func (m *maker) text(where, text string) string {
 // globs renders the inputs of a file or unit; what renders to nothing is left out.
 func (m *maker) globs(where string, texts []string) (globs []string) {
 	for _, text := range texts {
-		if glob := m.text(where+": inputs", text); glob != "" {
-			globs = append(globs, glob)
+		glob := m.text(where+": inputs", text)
+		if glob == "" {
+			continue
 		}
+		if _, err := path.Match(glob, ""); err != nil {
+			m.fail(problem(where+": inputs", "%q: %w", glob, err))
+		}
+		globs = append(globs, glob)
 	}
 	return globs
 }
