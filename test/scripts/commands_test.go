@@ -34,6 +34,7 @@ type state struct {
 	site     *site.Site
 	machines map[string]*site.Machine
 	current  *site.Machine
+	kms      *kms
 }
 
 // script is one that runs, with its state.

@@ -17,6 +17,10 @@
 //		fills DIR with stand-ins for the assets that the built-in roles ask for, and the real etcd.
 //	[!] publish DIR [FLAG...]
 //		runs `rekindle publish DIR $STORE` with the keys of an administrator.
+//	[!] pki VERB [ARG...]
+//		runs `rekindle pki VERB` with the keys of an administrator.
+//	kms [EXCEPTION]
+//		starts a KMS with one key, $KMSKEY, or has it answer everything with an exception from now on.
 //	upload DIR
 //		copies files to the store one by one, without a manifest.
 //	tag KEY=VALUE...
@@ -99,6 +103,8 @@ func TestScripts(t *testing.T) {
 			"allow":      command(allow),
 			"stock":      command(stock),
 			"publish":    publish,
+			"pki":        pki,
+			"kms":        command(serveKMS),
 			"keypair":    command(keypair),
 			"mirror":     command(mirror),
 			"eventually": eventually,
