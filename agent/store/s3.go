@@ -22,11 +22,28 @@ type S3 struct {
 	client *s3.Client
 	bucket string
 	prefix string // without a slash at its end; may be empty
+	keys   []encryption
+}
+
+// S3Option changes how records are kept in S3.
+type S3Option func(*S3)
+
+// encryption is the KMS key for what lies below a prefix.
+type encryption struct{ under, keyID string }
+
+// EncryptUnder has S3 encrypt what is put below prefix (relative, as keys are) with a KMS key: its id, ARN or alias; the
+// empty one is the account's own key for S3. Whoever reads needs kms:Decrypt on it, whoever writes kms:GenerateDataKey.
+func EncryptUnder(prefix, keyID string) S3Option {
+	return func(s *S3) { s.keys = append(s.keys, encryption{strings.Trim(prefix, "/") + "/", keyID}) }
 }
 
 // NewS3 is the records under s3://bucket/prefix.
-func NewS3(client *s3.Client, bucket, prefix string) *S3 {
-	return &S3{client: client, bucket: bucket, prefix: strings.Trim(prefix, "/")}
+func NewS3(client *s3.Client, bucket, prefix string, options ...S3Option) *S3 {
+	s := &S3{client: client, bucket: bucket, prefix: strings.Trim(prefix, "/")}
+	for _, option := range options {
+		option(s)
+	}
+	return s
 }
 
 func (s *S3) String() string { return "s3://" + path.Join(s.bucket, s.prefix) }
@@ -60,6 +77,16 @@ func (s *S3) Put(ctx context.Context, key string, data []byte, was Version) (Ver
 		in.IfNoneMatch = aws.String("*")
 	} else {
 		in.IfMatch = aws.String(string(was))
+	}
+	for _, e := range s.keys {
+		if !strings.HasPrefix(key, e.under) {
+			continue
+		}
+		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
+		in.BucketKeyEnabled = aws.Bool(true) // S3 then asks KMS once for many objects
+		if e.keyID != "" {
+			in.SSEKMSKeyId = aws.String(e.keyID)
+		}
 	}
 	out, err := s.client.PutObject(ctx, in)
 	if err != nil {

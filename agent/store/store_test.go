@@ -88,6 +88,47 @@ func TestS3Unknown(t *testing.T) {
 	}
 }
 
+// TestS3Encrypts sends a KMS key with what lies below its prefix, and with nothing else.
+func TestS3Encrypts(t *testing.T) {
+	inner := newBucket()
+	sent := map[string][]string{}
+	records := store.NewS3(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var headers []string
+		for name := range r.Header {
+			if value, ok := strings.CutPrefix(name, "X-Amz-Server-Side-Encryption"); ok {
+				headers = append(headers, value+"="+r.Header.Get(name))
+			}
+		}
+		slices.Sort(headers)
+		sent[r.Method+" "+strings.TrimPrefix(r.URL.Path, "/bucket/a/store/")] = headers
+		inner.ServeHTTP(w, r)
+	})), "bucket", "a/store", store.EncryptUnder("/pki/private/", "arn:aws-cn:kms:cn-north-1:1:key/k"), store.EncryptUnder("own", ""))
+	for _, key := range []string{"pki/private/etcd.json", "own/x", "pki/public/etcd.crt", "pki/private", "x/pki/private/y"} {
+		version, err := records.Put(t.Context(), key, []byte("1"), "")
+		if err == nil {
+			_, err = records.Put(t.Context(), key, []byte("2"), version)
+		}
+		if err == nil {
+			_, _, err = records.Get(t.Context(), key)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for request, want := range map[string]string{
+		"PUT pki/private/etcd.json": "-Aws-Kms-Key-Id=arn:aws-cn:kms:cn-north-1:1:key/k -Bucket-Key-Enabled=true =aws:kms",
+		"PUT own/x":                 "-Bucket-Key-Enabled=true =aws:kms",
+		"PUT pki/public/etcd.crt":   "",
+		"PUT pki/private":           "",
+		"PUT x/pki/private/y":       "",
+		"GET pki/private/etcd.json": "",
+	} {
+		if got, ok := sent[request]; !ok || strings.Join(got, " ") != want {
+			t.Errorf("%s: sent %q", request, got)
+		}
+	}
+}
+
 func client(t *testing.T, handler http.Handler) *s3.Client {
 	t.Helper()
 	server := httptest.NewServer(handler)
