@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"rekindle/agent/plan"
@@ -137,8 +138,8 @@ func (b *batch) without(leaf *heldLeaf, err error) error {
 		return fmt.Errorf("pki: certificate %s (%s): %w", leaf.Path, leaf.verdict.Why, err)
 	}
 	text := leaf.verdict.Why
-	if rest := left(leaf.verdict.Certificate, time.Now()); rest != text {
-		text += ", " + rest
+	if !strings.HasSuffix(text, " left") {
+		text += ", " + left(leaf.verdict.Certificate, time.Now())
 	}
 	b.warn(fmt.Sprintf("certificate %s: not renewed (%s): %v", leaf.Path, text, err))
 	return nil
