@@ -37,6 +37,7 @@ type share struct {
 	store.Records // for what a lock must not use
 	mu            sync.Mutex
 	cut           chan struct{} // while it is open, requests hang
+	lose          func() error  // the response to the next Put
 }
 
 // hang waits while the way is cut, and is sometimes slow.
@@ -104,6 +105,10 @@ func (s *share) Put(ctx context.Context, _ string, data []byte, was store.Versio
 	}
 	version := s.version()
 	s.shaky.mu.Unlock()
+	if lose := s.lose; lose != nil {
+		s.lose = nil
+		return "", lose()
+	}
 	if s.fault() { // the response is lost, and the SDK may have tried again: 412
 		return "", []error{store.ErrConflict, errServer, context.DeadlineExceeded}[int(s.chance(3))]
 	}
@@ -187,12 +192,12 @@ func TestLockExcludes(t *testing.T) {
 	}
 }
 
-// TestLockHandsOver gives a released lease to who waits within seconds, and keeps one that beats for hours.
+// TestLockHandsOver gives a released lease to who waits within seconds, and keeps one that beats for hours. The store is
+// a real one, in which equal contents are equal versions.
 func TestLockHandsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShaky(1, 0)
-		first, _ := s.node("i-1")
-		second, _ := s.node("i-2")
+		records := store.NewDir(t.TempDir())
+		first, second := store.NewLock(records, lockKey, "i-1", nil), store.NewLock(records, lockKey, "i-2", nil)
 		release, lost := acquire(t, first)
 		got := make(chan func(context.Context) error)
 		go func() {
@@ -257,6 +262,51 @@ func TestLockOutlivesItsHolder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLockKnowsItsOwn takes a lease for its own although the store said that it was not written.
+func TestLockKnowsItsOwn(t *testing.T) {
+	for _, said := range []error{store.ErrConflict, errServer} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShaky(1, 0)
+			l, way := s.node("i-1")
+			way.lose = func() error { return said }
+			began := time.Now()
+			release, lost := acquire(t, l)
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("%v: acquired after %s", said, took)
+			}
+			way.lose = func() error { return said } // to the first sign of life
+			select {
+			case <-lost:
+				t.Errorf("%v: lost", said)
+			case <-time.After(time.Hour):
+			}
+			way.lose = func() error { return said } // to its release
+			if err := release(t.Context()); err != nil || way.lose != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(string(s.data), `"holder":""`) {
+				t.Errorf("%v: not released: %s", said, s.data)
+			}
+		})
+	}
+}
+
+// TestLockLeavesNothing gives back what it got while nobody waited for it any more.
+func TestLockLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShaky(1, 0)
+		l, way := s.node("i-1")
+		ctx, cancel := context.WithCancel(t.Context())
+		way.lose = func() error { cancel(); return ctx.Err() }
+		if _, _, err := l.Acquire(ctx); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if !strings.Contains(string(s.data), `"holder":""`) {
+			t.Errorf("a lease that nobody uses: %s", s.data)
+		}
+	})
 }
 
 // TestLockIsLost tells a holder that cannot reach the store, before another may have the lease; its release leaves that
