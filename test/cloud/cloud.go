@@ -1,5 +1,5 @@
-// Package cloud is a fake AWS region: EC2, Auto Scaling, STS, SSM Parameter Store, Route 53 and one instance metadata
-// service per instance. It speaks the wire protocols, so the agent's real SDK clients talk to it, signatures included.
+// Package cloud is a fake AWS region: EC2, Auto Scaling, STS, SSM Parameter Store, KMS, Route 53 and one instance
+// metadata service per instance. It speaks the wire protocols, so the agent's real SDK clients talk to it, signatures included.
 //
 // A [Cloud] is state in memory. [Cloud.Handler] is the region's API endpoint, [Cloud.IMDS] is what one instance finds
 // at 169.254.169.254, [Cloud.Subscribe] tells a lab which instances to turn into processes, [Cloud.Faults] makes any
@@ -81,6 +81,8 @@ type Cloud struct {
 	dns       map[string]*hostedZone
 	changes   map[string]time.Time
 	keys      map[string]*principal // access key id -> who holds it
+	kms       map[string]*Key       // by id
+	aliases   map[string]*Key       // by alias/NAME
 	admin     Credentials
 }
 
@@ -112,6 +114,8 @@ func New(o Options) *Cloud {
 		dns:       map[string]*hostedZone{},
 		changes:   map[string]time.Time{},
 		keys:      map[string]*principal{},
+		kms:       map[string]*Key{},
+		aliases:   map[string]*Key{},
 	}
 	if c.now == nil {
 		c.now = time.Now
@@ -134,7 +138,7 @@ func New(o Options) *Cloud {
 	c.opts = o
 	c.faults.now = c.now
 	c.layNetwork()
-	c.admin = c.newKey("AKIA", &principal{arn: c.arn("iam", "", "user/admin"), userID: "AIDAADMIN"}, time.Time{})
+	c.admin = c.newKey("AKIA", &principal{arn: c.arn("iam", "", "user/admin"), userID: "AIDAADMIN", account: c.opts.AccountID}, time.Time{})
 	return c
 }
 

@@ -18,6 +18,8 @@ type Credentials struct {
 // principal is who holds an access key.
 type principal struct {
 	arn, userID string
+	account     string // whose it is
+	role        string // empty: a user
 	instance    string // empty: not an instance
 	credentials Credentials
 }
@@ -44,9 +46,28 @@ func (c *Cloud) roleCredentials(i *Instance) Credentials {
 	i.credentials = c.newKey("ASIA", &principal{
 		arn:      c.arn("sts", "", "assumed-role/"+i.Role+"/"+i.ID),
 		userID:   c.roleID(i.Role) + ":" + i.ID,
+		account:  c.opts.AccountID,
+		role:     i.Role,
 		instance: i.ID,
 	}, c.now().Add(c.opts.CredentialTTL))
 	return i.credentials
+}
+
+// AssumeRole returns credentials of a session of a role, as sts:AssumeRole would to whoever may: the name of the session
+// is the caller's choice, and may be an instance's id. Another account's are known to STS and to nobody else here; an
+// empty account is this one. They live as long as those that IMDS hands out.
+func (c *Cloud) AssumeRole(role, session, account string) Credentials {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if account == "" {
+		account = c.opts.AccountID
+	}
+	return c.newKey("ASIA", &principal{
+		arn:     fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", c.opts.Partition, account, role, session),
+		userID:  uniqueID("AROA", account+role) + ":" + session,
+		account: account,
+		role:    role,
+	}, c.now().Add(c.opts.CredentialTTL))
 }
 
 // roleID derives the unique id of a role from its name.

@@ -19,7 +19,7 @@ func errorf(status int, code, format string, args ...any) *Error {
 type codes struct {
 	throttled, denied, internal, unavailable     Error
 	unknownKey, expiredKey, badSignature, region Error
-	stale, unsigned, unknownAction               Error
+	stale, unsigned, incomplete, unknownAction   Error
 }
 
 const (
@@ -43,6 +43,7 @@ var ec2Codes = codes{
 	region:        Error{401, "AuthFailure", msgAuthFailure},
 	stale:         Error{400, "RequestExpired", "Request has expired."},
 	unsigned:      Error{400, "MissingParameter", "The request must contain the parameter AWSAccessKeyId"},
+	incomplete:    Error{400, "IncompleteSignature", ""},
 	unknownAction: Error{400, "InvalidAction", "The action is not valid for this web service."},
 }
 
@@ -56,8 +57,9 @@ var queryCodes = codes{
 	expiredKey:    Error{403, "ExpiredToken", msgExpired},
 	badSignature:  Error{403, "SignatureDoesNotMatch", msgSignature},
 	region:        Error{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region."},
-	stale:         Error{403, "SignatureDoesNotMatch", "Signature expired or not yet current"},
+	stale:         Error{403, "SignatureDoesNotMatch", ""},
 	unsigned:      Error{403, "MissingAuthenticationToken", msgUnsigned},
+	incomplete:    Error{400, "IncompleteSignature", ""},
 	unknownAction: Error{400, "InvalidAction", "Could not find operation"},
 }
 
@@ -70,7 +72,16 @@ var ssmCodes = codes{
 	expiredKey:    Error{400, "ExpiredTokenException", msgExpired},
 	badSignature:  Error{400, "InvalidSignatureException", msgSignature},
 	region:        Error{400, "InvalidSignatureException", "Credential should be scoped to a valid region."},
-	stale:         Error{400, "InvalidSignatureException", "Signature expired or not yet current"},
+	stale:         Error{400, "InvalidSignatureException", ""},
 	unsigned:      Error{400, "MissingAuthenticationTokenException", msgUnsigned},
+	incomplete:    Error{400, "IncompleteSignatureException", ""},
 	unknownAction: Error{400, "UnknownOperationException", ""},
 }
+
+// kmsCodes are SSM's but for what goes wrong inside.
+var kmsCodes = func() codes {
+	c := ssmCodes
+	c.internal = Error{500, "KMSInternalException", "The request was rejected because an internal exception occurred."}
+	c.unavailable = Error{503, "DependencyTimeoutException", "The system timed out while trying to fulfill the request."}
+	return c
+}()

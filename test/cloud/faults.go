@@ -2,7 +2,10 @@ package cloud
 
 import (
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +18,7 @@ import (
 //	cloud.Fault{Service: "imds", Instance: id, Until: start.Add(20 * time.Second), Do: cloud.Reset}
 //	cloud.Fault{Service: "imds", Path: "/latest/meta-data/tags/*", Do: cloud.LateTags(time.Minute)}
 type Fault struct {
-	Service  string // imds, ec2, autoscaling, sts, ssm, route53
+	Service  string // imds, ec2, autoscaling, sts, ssm, kms, route53
 	Action   string // DescribeTags; for imds GetToken or Get
 	Path     string // of the URL; a trailing * matches any rest
 	Instance string // the instance that asks
@@ -31,9 +34,17 @@ type Fault struct {
 
 // Effect is what a fault does. Effects of several faults on one request add up; of those that end it the first wins.
 type Effect struct {
-	kind  kind
-	delay time.Duration
-	size  int
+	kind   kind
+	delay  time.Duration
+	size   int
+	answer *otherwise
+}
+
+// otherwise is an answer in place of the service's.
+type otherwise struct {
+	status  int
+	headers http.Header
+	body    string
 }
 
 type kind string
@@ -52,6 +63,7 @@ const (
 	lateTags     kind = "late tags"
 	lateInstance kind = "late instances"
 	expireTokens kind = "expire tokens"
+	otherAnswer  kind = "answer"
 )
 
 var (
@@ -88,8 +100,39 @@ func LateInstances(d time.Duration) Effect { return Effect{kind: lateInstance, d
 // ExpireTokens makes IMDS tokens that are handed out die after d, whatever they promise.
 func ExpireTokens(d time.Duration) Effect { return Effect{kind: expireTokens, delay: d} }
 
+// Answer answers with anything at all, whoever asks and however it is signed: what a proxy, a portal or an impostor
+// would say. Headers are name and value in turns. IMDS does not know it.
+func Answer(status int, body string, headers ...string) Effect {
+	h := http.Header{}
+	for i := 0; i+1 < len(headers); i += 2 {
+		h.Add(headers[i], headers[i+1])
+	}
+	return Effect{kind: otherAnswer, answer: &otherwise{status, h, body}}
+}
+
+// Redirect answers 302.
+func Redirect(url string) Effect { return Answer(http.StatusFound, "", "Location", url) }
+
+// answered is the answer that replaces the service's, or nil.
+func answered(effects []Effect) *otherwise {
+	for _, e := range effects {
+		if e.answer != nil {
+			return e.answer
+		}
+	}
+	return nil
+}
+
+func (o *otherwise) write(w http.ResponseWriter) {
+	maps.Copy(w.Header(), o.headers)
+	w.WriteHeader(o.status)
+	_, _ = io.WriteString(w, o.body) // the client may be gone
+}
+
 func (e Effect) String() string {
 	switch e.kind {
+	case otherAnswer:
+		return fmt.Sprintf("%s %d", e.kind, e.answer.status)
 	case pageSize:
 		return fmt.Sprintf("%s %d", e.kind, e.size)
 	case latency, lateTags, lateInstance, expireTokens:
@@ -101,7 +144,7 @@ func (e Effect) String() string {
 
 // ends is true when no ordinary answer follows.
 func (e Effect) ends() bool {
-	return slices.Contains([]kind{throttle, deny, serverError, unavailable, connReset, blackHole}, e.kind)
+	return slices.Contains([]kind{throttle, deny, serverError, unavailable, connReset, blackHole, otherAnswer}, e.kind)
 }
 
 // Faults are the faults of one cloud. They may change at any time.

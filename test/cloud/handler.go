@@ -43,6 +43,7 @@ var services = map[string]*service{
 	"autoscaling": {"autoscaling", awsQuery{"http://autoscaling.amazonaws.com/doc/2011-01-01/"}, &queryCodes, autoscalingOperations},
 	"sts":         {"sts", awsQuery{"https://sts.amazonaws.com/doc/2011-06-15/"}, &queryCodes, stsOperations},
 	"ssm":         {"ssm", awsJSON{}, &ssmCodes, ssmOperations},
+	"kms":         {"kms", awsJSON{}, &kmsCodes, kmsOperations},
 	"route53":     {"route53", restXML{"https://route53.amazonaws.com/doc/2013-04-01/"}, &queryCodes, route53Operations},
 }
 
@@ -77,6 +78,8 @@ func (c *Cloud) parse(r *http.Request, body []byte) (*call, error) {
 	switch {
 	case strings.HasPrefix(target, "AmazonSSM."):
 		a.service, a.action = services["ssm"], strings.TrimPrefix(target, "AmazonSSM.")
+	case strings.HasPrefix(target, "TrentService."):
+		a.service, a.action = services["kms"], strings.TrimPrefix(target, "TrentService.")
 	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
 		a.service = services["route53"]
 		a.action, a.resource = route53Route(r.Method, r.URL.Path)
@@ -120,6 +123,11 @@ func (a *call) serve(w http.ResponseWriter) {
 		record.Faults = append(record.Faults, e.String())
 	}
 	failed := gate(w, a.http, append([]Effect{Latency(pace)}, a.effects...), func() { done(0, "") })
+	if other := answered(a.effects); failed == otherAnswer && other != nil {
+		done(other.status, "")
+		other.write(w)
+		return
+	}
 	status, data := http.StatusOK, []byte(nil)
 	err := a.refuse(failed)
 	if err == nil {
@@ -180,6 +188,9 @@ func (a *call) run() ([]byte, error) {
 	defer a.mu.Unlock()
 	if err := a.authenticate(); err != nil {
 		return nil, err
+	}
+	if a.caller.account != a.opts.AccountID && a.service.name != "sts" && a.service.name != "kms" {
+		return nil, a.refuse(deny) // it would see its own account, of which there is nothing here
 	}
 	op, ok := a.service.operations[a.action]
 	if !ok {

@@ -9,7 +9,7 @@ import (
 // Request is one request that reached the cloud, refused ones included.
 type Request struct {
 	Time        time.Time
-	Service     string // imds, ec2, autoscaling, sts, ssm, route53
+	Service     string // imds, ec2, autoscaling, sts, ssm, kms, route53
 	Action      string // DescribeTags; for imds GetToken or Get
 	Path        string
 	Instance    string // who asked: from the access key that the instance's IMDS gave out; empty: another caller

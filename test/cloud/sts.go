@@ -10,5 +10,5 @@ type callerIdentity struct {
 }
 
 func getCallerIdentity(a *call) (any, error) {
-	return callerIdentity{Account: a.opts.AccountID, Arn: a.caller.arn, UserID: a.caller.userID}, nil
+	return callerIdentity{Account: a.caller.account, Arn: a.caller.arn, UserID: a.caller.userID}, nil
 }
