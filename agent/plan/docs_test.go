@@ -2,6 +2,7 @@ package plan
 
 import (
 	"os"
+	"path"
 	"reflect"
 	"regexp"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"rekindle/roles"
 )
 
-// TestDocs: docs/roles.md names every role, function, datum, environment name, asset and file.
+// TestDocs: docs/roles.md names every role, function, datum, environment name, asset, authority and certificate.
 func TestDocs(t *testing.T) {
 	text := string(read(t, "../../docs/roles.md"))
 	need := func(kind, name string) {
@@ -58,6 +59,15 @@ func TestDocs(t *testing.T) {
 			base := a.Object[strings.LastIndex(a.Object, "/")+1:]
 			need("asset", blank.ReplaceAllString(a.Object[:strings.Index(a.Object, "/")+1], "<"))
 			need("asset", base)
+		}
+		for _, a := range role.Authorities {
+			need("authority", "`"+a.Name+"`")
+			for _, file := range []string{a.Path, a.Key, a.Signer} {
+				need("file of an authority", path.Base(file))
+			}
+		}
+		for _, c := range role.Certs {
+			need("certificate", strings.TrimPrefix(strings.TrimPrefix(c.Path, "/etc/kubernetes/"), "pki/etcd/"))
 		}
 	}
 }

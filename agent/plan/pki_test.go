@@ -184,6 +184,44 @@ func TestDistinct(t *testing.T) {
 	}
 }
 
+// TestServiceNames: the service has the first address of its network, however the network is written.
+func TestServiceNames(t *testing.T) {
+	in := readCase(t, "master-aws")
+	in.Config.Kubernetes.ServiceCIDRs = []string{"10.1.2.3/16", "fd00:7::5/112"}
+	in.Config.Kubernetes.APIEndpoint = "https://[2001:db8::9]:443"
+	p, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(p.Certs, func(c Cert) bool { return c.CommonName == "kube-apiserver" })
+	for _, want := range []string{"10.1.0.1", "fd00:7::1", "2001:db8::9"} {
+		if !slices.Contains(p.Certs[i].Names, want) {
+			t.Errorf("%q lacks %s", p.Certs[i].Names, want)
+		}
+	}
+}
+
+// TestInputsOfUnits: units are started again by every file of authorities and certificates.
+func TestInputsOfUnits(t *testing.T) {
+	in := readCase(t, "master-aws")
+	in.Role.Units = append(slices.Clone(in.Role.Units), roles.Unit{
+		Name: "x.service", Inputs: []string{"/etc/kubernetes/pki/ca*", "/var/lib/{{ .Env.NOTHING }}rekindle/pki/*", "{{ if false }}/etc/*{{ end }}"},
+	})
+	in.Config.Env = map[string]string{"NOTHING": ""}
+	p, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"/etc/kubernetes/pki/ca-signer.crt", "/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/pki/ca.key",
+		"/var/lib/rekindle/pki/join.crt", "/var/lib/rekindle/pki/join.key",
+	}
+	i := slices.IndexFunc(p.Units, func(u Unit) bool { return u.Name == "x.service" })
+	if !slices.Equal(p.Units[i].Inputs, want) {
+		t.Errorf("%q", p.Units[i].Inputs)
+	}
+}
+
 // TestCheckPKI looks at plans that were printed, edited and read.
 func TestCheckPKI(t *testing.T) {
 	p := &Plan{
