@@ -288,8 +288,8 @@ func (m *master) session(key, arn string) owner {
 	return o
 }
 
-// send makes the request and returns the answer.
-func (x *exchange) send(t testing.TB) *httptest.ResponseRecorder {
+// seal is the body and the proof over it.
+func (x *exchange) seal(t testing.TB) (data []byte, proof string) {
 	t.Helper()
 	data, err := json.Marshal(x.body)
 	if err != nil {
@@ -302,13 +302,20 @@ func (x *exchange) send(t testing.TB) *httptest.ResponseRecorder {
 	if x.signed != nil {
 		x.signed(headers)
 	}
-	proof := x.presign(t, headers)
+	proof = x.presign(t, headers)
 	if x.proof != nil {
 		proof = x.proof(proof)
 	}
 	if x.sent != nil {
 		data = x.sent(data)
 	}
+	return data, proof
+}
+
+// send makes the request and returns the answer.
+func (x *exchange) send(t testing.TB) *httptest.ResponseRecorder {
+	t.Helper()
+	data, proof := x.seal(t)
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, JoinPath, bytes.NewReader(data))
 	request.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(x.from), 40000).String()
 	if proof != "" {
@@ -366,4 +373,11 @@ func (x *exchange) want(t testing.TB, w *httptest.ResponseRecorder, reason Reaso
 			t.Errorf("the log or the answer holds %q: %s %s", secret, log, w.Body)
 		}
 	}
+}
+
+// lines are those of the log.
+func (m *master) lines() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return strings.Split(strings.TrimSpace(m.logged.String()), "\n")
 }

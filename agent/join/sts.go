@@ -104,7 +104,7 @@ func callerARN(data []byte) (string, error) {
 			Account []string `xml:"Account"`
 		} `xml:"GetCallerIdentityResult"`
 	}
-	decoder := xml.NewDecoder(bytes.NewReader(data))
+	decoder := xml.NewDecoder(bytes.NewReader(bytes.TrimSpace(data)))
 	if err := decoder.Decode(&answer); err != nil {
 		return "", errors.New("sts: its answer is not that of GetCallerIdentity")
 	}
