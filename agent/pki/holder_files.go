@@ -96,32 +96,36 @@ func (l *heldLeaf) content(read func(path string) ([]byte, error)) (content []by
 	return content, l.why, err
 }
 
-// readBack makes sure that nothing is written that the next Hold would not read.
+// readBack makes sure that nothing new is written that the next Hold would not read.
 func (b *batch) readBack(held []apply.Held) error {
-	contents := map[string][]byte{}
+	contents, fresh := map[string][]byte{}, map[string]bool{}
 	for _, file := range held {
 		if len(file.Content) == 0 {
 			return fmt.Errorf("pki: %s: it would be empty", file.Path)
 		}
-		contents[file.Path] = file.Content
+		contents[file.Path], fresh[file.Path] = file.Content, file.Why != ""
 	}
 	read := func(path string) ([]byte, error) { return contents[path], nil }
-	for _, name := range Names {
-		if a := b.authorities[name]; a != nil {
-			again, err := loadAuthority(a.want, read)
-			if err == nil {
-				err = again.broken
-			}
-			if err == nil {
-				err = again.disk.sound()
-			}
-			if err != nil {
-				return fmt.Errorf("pki: authority %s: read back: %w", name, err)
-			}
+	for _, a := range b.authorities {
+		if !fresh[a.want.Path] && !fresh[a.want.Key] {
+			continue
+		}
+		again, err := loadAuthority(a.want, read)
+		if err == nil {
+			err = again.broken
+		}
+		if err == nil {
+			err = again.disk.sound()
+		}
+		if err != nil {
+			return fmt.Errorf("pki: authority %s: read back: %w", a.want.Name, err)
 		}
 	}
 	for _, leaf := range b.leaves {
 		again := *leaf
+		if !fresh[leaf.Path] {
+			continue
+		}
 		if err := again.load(read); err != nil {
 			return fmt.Errorf("pki: certificate %s: read back: %w", leaf.Path, err)
 		}

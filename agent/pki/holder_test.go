@@ -328,7 +328,7 @@ func TestHoldAnotherAuthority(t *testing.T) {
 }
 
 // A Vault asks for evidence before it creates an authority.
-func TestEvidence(t *testing.T) {
+func TestHolderEvidence(t *testing.T) {
 	disk, p := testDisk{}, masterPlan()
 	source := newSource(t)
 	h := &Holder{Source: source, Read: disk.read}
