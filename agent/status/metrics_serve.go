@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -69,7 +70,9 @@ func (m *Metrics) serve(ctx context.Context, listener net.Listener, logger *slog
 	if err := server.Shutdown(last); err != nil {
 		server.Close() // a scrape that lasts ends with the agent
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }
 
