@@ -135,7 +135,7 @@ func (a *pass) walk(ctx context.Context) (failed *Error) {
 	}{
 		{"check", a.check}, // changes nothing
 		{"dirs", a.dirs},
-		{"fetch", a.fetch}, // assets beside etcd and certificates; changes nothing that runs
+		{"fetch", a.fetch}, // assets beside certificates and etcd; changes nothing that runs
 		{"files", a.place}, // assets, certificates and files together
 		{"units", a.units}, // and what an earlier plan left
 	} {

@@ -113,27 +113,19 @@ func (a *pass) inPlace(ctx context.Context, p *placement, mu *sync.Mutex) (bool,
 	return !p.chmod, nil
 }
 
-// fetch brings what is missing to the cache, while etcd is decided and certificates are issued. Then every content is
+// fetch brings what is missing to the cache, while certificates are issued and etcd is decided. Then every content is
 // known.
 func (a *pass) fetch(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
-	start := func(name string, do func(context.Context) error) {
-		group.Go(func() error { return a.step(groupCtx, name, do) })
-	}
 	if len(a.fetching) > 0 && !a.dry {
-		start("assets", a.fetchAssets)
-	}
-	if len(a.plan.Etcd) > 0 && !a.dry {
-		start("etcd", a.prepareEtcd)
+		group.Go(func() error { return a.step(groupCtx, "assets", a.fetchAssets) })
 	}
 	var held []Held
 	var warnings []string
-	if len(a.plan.Authorities)+len(a.plan.Certs) > 0 {
-		start("certs", func(ctx context.Context) (err error) {
-			held, warnings, err = a.holdCerts(ctx)
-			return err
-		})
-	}
+	group.Go(func() (err error) {
+		held, warnings, err = a.decide(groupCtx)
+		return err
+	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -150,6 +142,21 @@ func (a *pass) fetch(ctx context.Context) error {
 		}
 	}
 	return a.digestInputs(ctx)
+}
+
+// decide has certificates issued, and then etcd's members decided. The order matters where a cluster begins: a lineage
+// in the store is a sign that the cluster has lived, and then no authority is created.
+func (a *pass) decide(ctx context.Context) (held []Held, warnings []string, err error) {
+	if len(a.plan.Authorities)+len(a.plan.Certs) > 0 {
+		err = a.step(ctx, "certs", func(ctx context.Context) (err error) {
+			held, warnings, err = a.holdCerts(ctx)
+			return err
+		})
+	}
+	if err == nil && len(a.plan.Etcd) > 0 && !a.dry {
+		err = a.step(ctx, "etcd", a.prepareEtcd)
+	}
+	return held, warnings, err
 }
 
 func (a *pass) fetchAssets(ctx context.Context) error {

@@ -251,6 +251,24 @@ func TestHoldFails(t *testing.T) {
 	})
 }
 
+// TestHoldBeforeEtcd decides nothing about etcd without authorities: a lineage in the store would say that the cluster
+// has lived without them.
+func TestHoldBeforeEtcd(t *testing.T) {
+	n := newNode(t)
+	p := authorized(master(t, n))
+	n.certs.err = errors.New("403")
+	report, err := n.Apply(t.Context(), p)
+	if err == nil || n.etcd.asked.Load() != 0 {
+		t.Errorf("%v; etcd was decided %d times", err, n.etcd.asked.Load())
+	}
+	if i := slices.IndexFunc(report.Changes, func(c apply.Change) bool { return c.Kind != "dir" }); i >= 0 {
+		t.Errorf("changed all the same: %s", report.Changes[i])
+	}
+	n.certs.err = nil
+	n.apply(p)
+	n.settled(p)
+}
+
 // never is a store, or a master, that does not answer.
 type never struct{}
 

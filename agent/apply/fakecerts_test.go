@@ -57,12 +57,11 @@ func (i *issuer) Hold(_ context.Context, p *plan.Plan, dry bool) ([]apply.Held, 
 		}
 	}
 	for _, cert := range p.Certs {
-		why, serial := i.whyCert(cert), i.serial
+		why := i.whyCert(cert)
+		serial, _ := serialOf(i.read(cert.Path))
 		if why != "" {
 			i.serial++
 			serial = i.serial
-		} else {
-			serial, _ = serialOf(i.read(cert.Path))
 		}
 		key, text := fmt.Sprintf("SECRET %s #%d\n", cert.Path, serial), fmt.Sprintf("%s #%d\n", i.subject(cert), serial)
 		if cert.Key == "" {

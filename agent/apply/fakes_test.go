@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -149,9 +150,11 @@ func (s *store) File(a plan.Asset) (string, string, error) {
 type etcds struct {
 	err   error
 	state string // initial-cluster-state, if any
+	asked atomic.Int32
 }
 
 func (e *etcds) Prepare(_ context.Context, m plan.Etcd) ([]byte, error) {
+	e.asked.Add(1)
 	config := "name: " + m.Member + "\n"
 	if e.state != "" {
 		config = "initial-cluster-state: " + e.state + "\n" + config
