@@ -216,7 +216,11 @@ func TestLoadRefuses(t *testing.T) {
 		"request of etcd's":  {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, commonName: x, authority: etcd, usages: [client], join: kube-proxy}\n"}, []string{"masters sign with authority kubernetes only"}},
 		"relative cert":      {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: p, commonName: x, authority: etcd, usages: [client]}\n"}, []string{"relative"}},
 		"key as cert":        {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, key: /p, commonName: x, authority: etcd, usages: [client]}\n"}, []string{"/p would hold two things"}},
-		"removes no cert":    {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, remove: true}\n"}, []string{"removes /p, which is not there"}},
+		"cert made wrong": {"worker", map[string]string{
+			"base/role.yaml":   "certs:\n- {path: /p, commonName: x, authority: etcd, usages: [client]}\n",
+			"worker/role.yaml": "certs:\n- {path: /p, usages: [server]}\n",
+		}, []string{"overlay/worker/role.yaml:2:3: /p", "needs names"}},
+		"removes no cert": {"worker", map[string]string{"worker/role.yaml": "certs:\n- {path: /p, remove: true}\n"}, []string{"removes /p, which is not there"}},
 		"two mistakes": {"worker", map[string]string{"worker/rootfs/dev/x": "x", "base/role.yaml": "dirs:\n- {path: /nope, remove: true}\n", "base/rootfs/sys/y": "y"},
 			[]string{"/dev/x", "/sys/y"}},
 	} {

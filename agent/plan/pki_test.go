@@ -148,6 +148,22 @@ func TestReplacedManifest(t *testing.T) {
 	}
 }
 
+// TestInputsOfFiles: a glob that matches the file itself does not mean it.
+func TestInputsOfFiles(t *testing.T) {
+	in := readCase(t, "master-aws")
+	in.Role.Files = append(slices.Clone(in.Role.Files),
+		roles.File{Path: "/etc/own/a", Text: InputsMark, Syntax: roles.Plain, Inputs: []string{"/etc/own/*"}},
+		roles.File{Path: "/etc/own/b", Text: "b", Syntax: roles.Plain})
+	p, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(p.Files, func(f File) bool { return f.Path == "/etc/own/a" })
+	if want := []string{"/etc/own/b"}; !slices.Equal(p.Files[i].Inputs, want) {
+		t.Errorf("%q", p.Files[i].Inputs)
+	}
+}
+
 func TestAnonymousHealth(t *testing.T) {
 	val := "x"
 	for name, test := range map[string]struct {
