@@ -16,29 +16,46 @@ type Request struct {
 	Path        string // /bucket/key, escaped
 	Query       string
 	Range       string // the header of a ranged read
+	IfMatch     string // the headers of a conditional write
+	IfNoneMatch string
+	Encryption  string // x-amz-server-side-encryption of a write: "aws:kms". The server takes it and encrypts nothing.
+	KMSKey      string // the key that it names
 	AccessKeyID string // empty: unsigned
-	Status      int
-	Bytes       int64 // of the answer's body
+	Status      int    // 0: the connection was closed without an answer
+	Bytes       int64  // of the answer's body
+	Fault       string // what was done to it
 }
 
+// recorder stands before the server: it counts requests, and lets faults act.
 type recorder struct {
+	faults *Faults
+
 	mu  sync.Mutex
 	all []Request
 }
 
 // handle counts a request after it was served. Strings are cloned: fiber uses their memory again.
 func (r *recorder) handle(c fiber.Ctx) error {
+	header := func(name string) string { return strings.Clone(c.Get(name)) }
 	q := Request{
 		Time:        time.Now(),
 		Method:      strings.Clone(c.Method()),
 		Path:        strings.Clone(c.Path()),
 		Query:       string(c.Request().URI().QueryString()),
-		Range:       strings.Clone(c.Get("Range")),
+		Range:       header("Range"),
+		IfMatch:     header("If-Match"),
+		IfNoneMatch: header("If-None-Match"),
+		Encryption:  header("X-Amz-Server-Side-Encryption"),
+		KMSKey:      header("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"),
 		AccessKeyID: accessKey(c.Get("Authorization"), c.Query("X-Amz-Credential")),
 	}
-	err := c.Next()
-	q.Status = c.Response().StatusCode()
-	q.Bytes = max(0, int64(c.Response().Header.ContentLength()))
+	fault := r.faults.match(q)
+	q.Fault = fault.name
+	err := fault.act(c)
+	if !fault.lost {
+		q.Status = c.Response().StatusCode()
+		q.Bytes = max(0, int64(c.Response().Header.ContentLength()))
+	}
 	r.mu.Lock()
 	r.all = append(r.all, q)
 	r.mu.Unlock()

@@ -3,7 +3,7 @@
 //
 // A [Server] keeps its objects in a directory. Callers are the root account, and whoever [Options.Identify] knows:
 // a lab answers it with the role credentials that its instances were given by their metadata service, so that the same
-// keys open S3 and the other APIs. [Server.Requests] is what was asked, by whom.
+// keys open S3 and the other APIs. [Server.Requests] is what was asked, by whom; [Server.Faults] makes it misbehave.
 //
 // versitygw has package-level state and changes the working directory, so there is one Server per process at a time,
 // and paths that matter must be absolute while it runs.
@@ -32,7 +32,8 @@ type Options struct {
 	Dir     string // of objects and their metadata; made when missing
 	Address string // host:port; default a free port of 127.0.0.1
 	Region  string
-	Root    Key // default made up
+	Root    Key    // default made up
+	Seed    uint64 // of the probability of faults
 	// Identify says who holds an access key. Default: nobody but root is known.
 	Identify func(accessKeyID string) (Identity, bool)
 }
@@ -75,6 +76,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	// The life of the server is its Close, not the context of who starts it.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{options: o, iam: &accounts{identify: o.Identify}, origin: origin, stop: stop, done: make(chan error, 1)}
+	s.recorder.faults = newFaults(o.Seed)
 	go func() {
 		s.done <- embedgw.RunVersityGW(running, backend, &embedgw.Config{
 			RootUserAccess:    o.Root.ID,
@@ -151,6 +153,9 @@ func (s *Server) URL() string { return "http://" + s.options.Address }
 
 // Root is the key of the root account.
 func (s *Server) Root() Key { return s.options.Root }
+
+// Faults is where misbehaviour is configured; it can change while clients are connected.
+func (s *Server) Faults() *Faults { return s.recorder.faults }
 
 // Requests lists what was asked so far, in the order of completion.
 func (s *Server) Requests() []Request { return s.recorder.list() }

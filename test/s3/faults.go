@@ -1,0 +1,166 @@
+package s3
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v3"
+)
+
+// Fault is one way to misbehave and the requests that it hits. Empty fields match everything:
+//
+//	s3.Fault{Method: "PUT", Path: "/store/pki/*", Conditional: true, Count: 1, Do: s3.Lost}
+type Fault struct {
+	Method      string
+	Path        string // /bucket/key; a trailing * matches any rest
+	AccessKeyID string // who asks
+	Conditional bool   // only requests with If-Match or If-None-Match
+
+	Skip        int     // requests let through first
+	Count       int     // requests hit, then no more; 0: no limit
+	Probability float64 // of hitting a request that matches; 0 means always
+
+	Do Effect
+}
+
+// Effect is what a fault does. Of several faults on one request the first wins.
+type Effect struct {
+	name      string
+	status    int
+	code      string
+	lost      bool // no answer at all
+	performed bool // the server did what was asked, all the same
+	delay     time.Duration
+}
+
+var (
+	// Conflict answers 409, as S3 does to one of two conditional writes at once: nobody knows which one was done.
+	Conflict = Effect{name: "conflict", status: http.StatusConflict, code: "ConditionalRequestConflict"}
+	// Refused answers 412 without looking at the condition.
+	Refused = Effect{name: "refused", status: http.StatusPreconditionFailed, code: "PreconditionFailed"}
+	// Deny answers 403.
+	Deny = Effect{name: "deny", status: http.StatusForbidden, code: "AccessDenied"}
+	// ServerError answers 500, and nothing was done.
+	ServerError = Effect{name: "server error", status: http.StatusInternalServerError, code: "InternalError"}
+	// SlowDown answers 503, and nothing was done.
+	SlowDown = Effect{name: "slow down", status: http.StatusServiceUnavailable, code: "SlowDown"}
+	// ErrorAfter answers 500, though all was done.
+	ErrorAfter = Effect{name: "error after", status: http.StatusInternalServerError, code: "InternalError", performed: true}
+	// Reset closes the connection before anything was done.
+	Reset = Effect{name: "reset", lost: true}
+	// Lost closes the connection after all was done: the client never hears of it.
+	Lost = Effect{name: "lost", lost: true, performed: true}
+)
+
+// Latency delays the request.
+func Latency(d time.Duration) Effect {
+	return Effect{name: fmt.Sprintf("latency %v", d), delay: d, performed: true}
+}
+
+// act serves a request as the effect wants; that of the zero value is the server's own answer.
+func (e Effect) act(c fiber.Ctx) error {
+	if e.delay > 0 {
+		timer := time.NewTimer(e.delay)
+		defer timer.Stop()
+		<-timer.C
+	}
+	if e.performed || e.name == "" {
+		if err := c.Next(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case e.lost:
+		return c.Drop()
+	case e.status != 0:
+		c.Response().Reset()
+		c.Set("Content-Type", "application/xml")
+		return c.Status(e.status).SendString(fmt.Sprintf("<Error><Code>%s</Code><Message>a fault of the test: %s</Message></Error>", e.code, e.name))
+	}
+	return nil
+}
+
+// Faults are the faults of one server. They may change at any time.
+type Faults struct {
+	mu     sync.Mutex
+	rand   *rand.Rand
+	active []*ActiveFault
+}
+
+// ActiveFault is a fault that was added.
+type ActiveFault struct {
+	Fault
+	owner      *Faults
+	seen, hits int
+}
+
+func newFaults(seed uint64) *Faults { return &Faults{rand: rand.New(rand.NewPCG(seed, 3))} }
+
+// Add makes a fault active.
+func (f *Faults) Add(fault Fault) *ActiveFault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := &ActiveFault{Fault: fault, owner: f}
+	f.active = append(f.active, a)
+	return a
+}
+
+// Clear removes all faults.
+func (f *Faults) Clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active = nil
+}
+
+// Remove ends the fault.
+func (a *ActiveFault) Remove() {
+	a.owner.mu.Lock()
+	defer a.owner.mu.Unlock()
+	a.owner.active = slices.DeleteFunc(a.owner.active, func(o *ActiveFault) bool { return o == a })
+}
+
+// Hits says how many requests it hit so far.
+func (a *ActiveFault) Hits() int {
+	a.owner.mu.Lock()
+	defer a.owner.mu.Unlock()
+	return a.hits
+}
+
+// match finds what happens to a request, and counts it.
+func (f *Faults) match(r Request) Effect {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range f.active {
+		if !a.concerns(r) {
+			continue
+		}
+		if a.seen++; a.seen <= a.Skip {
+			continue
+		}
+		if a.Probability > 0 && f.rand.Float64() >= a.Probability {
+			continue
+		}
+		a.hits++
+		return a.Do
+	}
+	return Effect{}
+}
+
+func (a *ActiveFault) concerns(r Request) bool {
+	prefix, isPrefix := strings.CutSuffix(a.Path, "*")
+	switch {
+	case a.Method != "" && a.Method != r.Method,
+		isPrefix && !strings.HasPrefix(r.Path, prefix),
+		!isPrefix && a.Path != "" && a.Path != r.Path,
+		a.AccessKeyID != "" && a.AccessKeyID != r.AccessKeyID,
+		a.Conditional && r.IfMatch == "" && r.IfNoneMatch == "",
+		a.Count > 0 && a.hits >= a.Count:
+		return false
+	}
+	return true
+}
