@@ -108,7 +108,11 @@ func TestMetricsOfOddNames(t *testing.T) {
 	defer b.Close()
 	b.SetUnits(Unit{Name: "a\xffb", State: "active"}, Unit{Name: "twice\n\"", State: "active"}, Unit{Name: "twice\n\"", State: "failed"})
 	b.SetAuthorities([]Authority{{Name: "\xfe", NotAfter: bootStart}, {Name: "\xfe", NotAfter: bootStart}})
-	code, body := scrape(t, NewMetrics(b), "/metrics")
+	m := NewMetrics(b)
+	if _, err := m.registry.Gather(); err != nil {
+		t.Error(err)
+	}
+	code, body := scrape(t, m, "/metrics")
 	for _, want := range []string{`{unit="a?b"} 1`, `{unit="twice\n\""} 1`, `{authority="?"}`, `version="v1?"`} {
 		if code != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%d, no %s in:\n%s", code, want, body)
