@@ -290,3 +290,31 @@ func FuzzBlock(f *testing.F) {
 		}
 	})
 }
+
+// TestStagedPrivately has a file readable by its owner alone until it is complete, whatever its mode will be.
+func TestStagedPrivately(t *testing.T) {
+	h := New(t.TempDir())
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	check(t, syscall.Mkfifo(pipe, 0o600))
+	done := make(chan error)
+	go func() {
+		_, err := h.Write(t.Context(), File{Path: "/key", Mode: 0o640, From: pipe})
+		done <- err
+	}()
+	in, err := os.OpenFile(pipe, os.O_WRONLY, 0) // returns when Write has opened the other end
+	check(t, err)
+	temp, err := h.temp("/key")
+	check(t, err)
+	info, err := os.Stat(temp)
+	check(t, err)
+	if info.Mode() != 0o600 {
+		t.Errorf("while it is written: %s", info.Mode())
+	}
+	_, err = in.WriteString("secret")
+	check(t, err)
+	check(t, in.Close())
+	check(t, <-done)
+	if info, err := os.Stat(h.Root() + "/key"); err != nil || info.Mode() != 0o640 || info.Size() != 6 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
