@@ -82,8 +82,8 @@ func TestQueue(t *testing.T) {
 			wg.Go(func() { answers <- x.send(t) })
 		}
 		synctest.Wait()
-		if most != 2 || m.gate.inside != 5 {
-			t.Errorf("%d verifications, %d inside", most, m.gate.inside)
+		if most != 2 || m.InFlight() != 5 {
+			t.Errorf("%d verifications, %d inside", most, m.InFlight())
 		}
 		x := m.exchange(t)
 		w := x.send(t)
@@ -97,8 +97,8 @@ func TestQueue(t *testing.T) {
 		for w := range answers {
 			x.want(t, w, Granted)
 		}
-		if m.gate.inside != 0 || len(m.gate.slots) != 0 {
-			t.Errorf("%d inside, %d slots taken", m.gate.inside, len(m.gate.slots))
+		if m.InFlight() != 0 || len(m.gate.slots) != 0 {
+			t.Errorf("%d inside, %d slots taken", m.InFlight(), len(m.gate.slots))
 		}
 	})
 }

@@ -149,7 +149,7 @@ func (s *Server) serveJoin(w http.ResponseWriter, r *http.Request) {
 		serials = append(serials, c.SerialNumber.Text(16))
 	}
 	took := time.Since(began)
-	s.o.Observe(Granted, took)
+	s.count(Granted, a, took)
 	s.log.Info("join granted", "instance", a.body.Instance, "node", a.body.Node, "address", a.from, "cluster", s.o.Cluster,
 		"serials", serials, "notAfter", certificates[0].NotAfter, "took", took.Round(time.Millisecond))
 	write(w, http.StatusOK, answer)
@@ -158,12 +158,17 @@ func (s *Server) serveJoin(w http.ResponseWriter, r *http.Request) {
 // refuse answers, logs and counts. The log never has the proof, nor what STS said about it.
 func (s *Server) refuse(w http.ResponseWriter, a *attempt, began time.Time, err error) {
 	reason, why := reasonOf(err)
-	s.o.Observe(reason, time.Since(began))
+	s.count(reason, a, time.Since(began))
 	s.tell(reason, why, a)
 	if reason == Busy || reason == Unavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(s.gate.retryAfter()))
 	}
 	write(w, answers[reason].status, Refusal{Reason: reason, Message: answers[reason].message})
+}
+
+func (s *Server) count(reason Reason, a *attempt, took time.Duration) {
+	s.o.Observe(reason, took)
+	s.o.Answered(reason, a.body.Instance, took)
 }
 
 // tell logs a refusal. Those for Busy, which are without number when it matters, are one line a second.

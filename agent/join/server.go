@@ -39,7 +39,9 @@ type ServerOptions struct {
 	Limits          Limits
 	// Observe is told of every request for certificates that was answered, and of those for a nonce that were refused.
 	Observe func(Reason, time.Duration)
-	Logger  *slog.Logger
+	// Answered is told of the same, and which instance the request said to come from: "" when that was not understood.
+	Answered func(reason Reason, instance string, took time.Duration)
+	Logger   *slog.Logger
 }
 
 // Server signs certificates for the cluster's instances. It is safe for concurrent use.
@@ -75,6 +77,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Observe == nil {
 		o.Observe = func(Reason, time.Duration) {}
 	}
+	if o.Answered == nil {
+		o.Answered = func(Reason, string, time.Duration) {}
+	}
 	o.Limits = o.Limits.withDefaults()
 	sts := &url.URL{Scheme: o.STS.Scheme, Host: o.STS.Host, Path: cmp.Or(o.STS.Path, "/")}
 	return &Server{
@@ -108,6 +113,13 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
+// InFlight is how many requests for certificates the server is at, those included that wait for their turn.
+func (s *Server) InFlight() int {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	return s.gate.inside
+}
+
 // The times that a client has. A request is 72 KiB at most, and those who take longer for it hold a connection that
 // others need.
 const (
@@ -136,7 +148,7 @@ func (s *Server) Serve(
 	l := &limited{
 		Listener: listener, total: s.o.Limits.Connections, each: s.o.Limits.PerAddress, open: map[netip.Addr]int{},
 		refused: func(from netip.Addr) {
-			s.o.Observe(Busy, 0)
+			s.count(Busy, &attempt{from: from}, 0)
 			s.tell(Busy, errors.New("too many connections"), &attempt{from: from})
 		},
 	}

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const goodARN = "arn:aws-cn:sts::" + theAccount + ":assumed-role/minions/" + theInstance
@@ -106,6 +108,24 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 	x.want(t, x.send(t), Redirected)
 	if visited {
 		t.Error("the redirect was followed")
+	}
+}
+
+// TestAnswered: who counts hears which instance it was about.
+func TestAnswered(t *testing.T) {
+	var told []string
+	m := newMaster(t, func(o *ServerOptions) {
+		o.Answered = func(reason Reason, instance string, _ time.Duration) {
+			told = append(told, string(reason)+" "+instance)
+		}
+	})
+	x := m.exchange(t)
+	x.want(t, x.send(t), Granted)
+	x.want(t, x.send(t), Replayed)
+	x.sent = func([]byte) []byte { return nil }
+	x.want(t, x.send(t), Malformed)
+	if want := []string{"Granted " + theInstance, "Replayed " + theInstance, "Malformed "}; !slices.Equal(told, want) {
+		t.Errorf("%q", told)
 	}
 }
 
