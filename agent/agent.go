@@ -13,6 +13,7 @@ import (
 
 	"rekindle/agent/apply"
 	"rekindle/agent/host"
+	"rekindle/agent/join"
 	"rekindle/agent/log"
 	"rekindle/agent/plan"
 	"rekindle/agent/status"
@@ -45,7 +46,10 @@ type Agent struct {
 	board *status.Board // nil where a verb only looks
 	said  string        // what the console was told last
 
+	metrics    *status.Metrics
+	serving    sync.Once
 	background sync.WaitGroup
+	spawn      func(loop func(ctx context.Context)) // runs it until the agent is told to stop
 }
 
 // Run boots, as often as it takes, and then keeps the node as its plan says until ctx ends.
@@ -61,11 +65,17 @@ func Run(ctx context.Context, options Options) (err error) {
 		return err
 	}
 	a.board = status.NewBoard(path, a.Version, a.Logger)
+	a.metrics = status.NewMetrics(a.board, join.Reasons()...)
+	a.metrics.Alive = a.alive
 	if a.Once {
 		a.board.SetOnce() // an agent that has ended is then no reason for alarm
+		a.serving.Do(func() {})
 	}
 	defer func() { err = errors.Join(err, a.board.Close()) }()
 	defer a.background.Wait()
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	a.spawn = func(loop func(context.Context)) { a.background.Go(func() { loop(running) }) }
 	n, err := a.bootUntilReady(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -93,6 +103,8 @@ func (a *Agent) boot(ctx context.Context) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.engine.Placed = func() { a.serve(n) }
+	n.engine.Turns = a.turns(n)
 	return n, a.sync(ctx, n)
 }
 
@@ -128,6 +140,7 @@ func (a *Agent) sync(ctx context.Context, n *node) (err error) {
 		err = a.settle(ctx, n)
 	}
 	a.tellUnits(ctx, n.want)
+	a.tellRenewals(n.report)
 	a.board.Applied(digest(n.want), time.Since(start), changed(n.report)...)
 	return err
 }

@@ -108,7 +108,7 @@ func Observe(ctx context.Context, options Options) (facts.Facts, error) {
 func (a *Agent) shared(ctx context.Context, clients *aws.Clients, o opening) ([]config.Layer, error) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
-	objects, _, err := a.openStore(ctx, clients, o.asked)
+	objects, err := a.openStore(ctx, clients, o.asked)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (a *Agent) read(ctx context.Context) (*inputs, error) {
 	if in.clients, err = a.locate(ctx, o); err != nil {
 		return nil, err
 	}
-	if in.objects, in.records, err = a.openStore(ctx, in.clients, o.asked); err != nil {
+	if in.objects, err = a.openStore(ctx, in.clients, o.asked); err != nil {
 		return nil, err
 	}
 	shared, err := a.storeLayer(ctx, in.objects)
@@ -57,6 +57,9 @@ func (a *Agent) read(ctx context.Context) (*inputs, error) {
 	}
 	asked, err := a.resolve(slices.Concat(o.image, shared, o.own)...)
 	if err != nil {
+		return nil, err
+	}
+	if in.records, err = openRecords(asked.Store, in.clients.S3(asked.AWS.Region), asked.PKI.KMSKey); err != nil {
 		return nil, err
 	}
 	in.observer = a.observer(o.meta, in.clients, asked)
@@ -116,11 +119,11 @@ func (a *Agent) locate(ctx context.Context, o opening) (_ *aws.Clients, err erro
 }
 
 // openStore opens the store and its mirrors.
-func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *config.Config) (_ *assets.Store, _ store.Records, err error) {
+func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *config.Config) (_ *assets.Store, err error) {
 	ctx, span := status.Step(ctx, "store")
 	defer func() { span.Done(err) }()
 	if asked.Store == "" {
-		return nil, nil, status.Fail(status.ReasonConfigInvalid, "set `store: s3://BUCKET/PREFIX` in user-data or "+ConfigDir,
+		return nil, status.Fail(status.ReasonConfigInvalid, "set `store: s3://BUCKET/PREFIX` in user-data or "+ConfigDir,
 			errors.New("no layer of the configuration names the store"))
 	}
 	var sources []assets.Source // mirrors first, the store last: it alone says what is published
@@ -128,13 +131,13 @@ func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *conf
 	for _, place := range append(slices.Clone(asked.Mirrors), asked.Store) {
 		source, err := assets.ParseSource(place, newS3, &http.Client{})
 		if err != nil {
-			return nil, nil, status.Fail(status.ReasonConfigInvalid, "correct `store` or `mirrors`", err)
+			return nil, status.Fail(status.ReasonConfigInvalid, "correct `store` or `mirrors`", err)
 		}
 		sources = append(sources, source)
 	}
 	cache, err := a.host.Path(CacheDir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, asked.Timeouts.Assets)
 	defer cancel()
@@ -142,15 +145,14 @@ func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *conf
 		Unverified: asked.Assets.Unverified, Parallel: asked.Assets.Parallel, ReadTimeout: asked.Assets.ReadTimeout,
 		Logger: a.Logger})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	a.tellAssets(objects)
-	records, err := openRecords(asked.Store, clients.S3(asked.AWS.Region))
-	return objects, records, err
+	return objects, nil
 }
 
-// openRecords makes the records of a store: only S3 and directories can keep any.
-func openRecords(place string, client *s3.Client) (store.Records, error) {
+// openRecords makes the records of a store: only S3 and directories can keep any. Private keys go under the KMS key.
+func openRecords(place string, client *s3.Client, kmsKey string) (store.Records, error) {
 	if dir, ok := strings.CutPrefix(place, "dir://"); ok {
 		return store.NewDir(dir), nil
 	}
@@ -160,7 +162,7 @@ func openRecords(place string, client *s3.Client) (store.Records, error) {
 			fmt.Errorf("store %s cannot keep the cluster's records", place))
 	}
 	bucket, prefix, _ := strings.Cut(rest, "/")
-	return store.NewS3(client, bucket, prefix), nil
+	return store.NewS3(client, bucket, prefix, store.EncryptUnder("pki/private/", kmsKey)), nil
 }
 
 // clusterFile is the cluster-wide configuration, an object of the store like any other.
@@ -219,4 +221,5 @@ func (a *Agent) equip(in *inputs) {
 			}, Path: a.host.Path},
 		Unpack: unpack, Timeouts: in.config.Timeouts, Logger: a.Logger,
 	}
+	in.engine.Certs = certs{a.holder(in), a.board}
 }

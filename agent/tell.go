@@ -104,6 +104,15 @@ func (a *Agent) tellDrift(report apply.Report) {
 	a.board.Warn(status.ReasonDriftRepaired, "", text)
 }
 
+// tellRenewals counts the certificates that were replaced.
+func (a *Agent) tellRenewals(report apply.Report) {
+	for _, change := range report.Changes {
+		if change.Kind == "cert" && change.Action == "renew" {
+			a.metrics.Renewed(1, 0)
+		}
+	}
+}
+
 // wrapUpTimeout bounds what is done after the boot: nothing waits for it but the end of the agent.
 const wrapUpTimeout = time.Minute
 

@@ -31,7 +31,7 @@ func Default() *Config {
 			Life:          30 * 24 * time.Hour,
 			AuthorityLife: 10 * 365 * 24 * time.Hour,
 		},
-		Join:    Join{Port: 3988, Roles: []string{"minion"}},
+		Join:    Join{Port: 3988, Roles: []string{"minion", "loadbalancer"}},
 		Metrics: Metrics{Listen: "127.0.0.1:3989"},
 		Timeouts: Timeouts{
 			Metadata: 5 * time.Minute,

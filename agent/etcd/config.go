@@ -32,9 +32,38 @@ func (k *Keeper) config(member plan.Etcd, marker Marker, state string) ([]byte, 
 		"advertise-client-urls":       member.ClientURL,
 		"strict-reconfig-check":       true,
 	})
+	if member.Unit != "" { // a pod has its own file system, where the paths are those of the plan
+		if err := k.place(whole); err != nil {
+			return nil, err
+		}
+	}
 	text, err := yaml.Marshal(whole)
 	if err != nil {
 		return nil, fmt.Errorf("etcd %s: configuration: %w", member.Name, err)
 	}
 	return text, nil
+}
+
+// place puts the real paths of certificates and keys into a configuration.
+func (k *Keeper) place(whole map[string]any) error {
+	for _, name := range []string{"client-transport-security", "peer-transport-security"} {
+		section, ok := whole[name].(map[string]any)
+		if !ok {
+			continue
+		}
+		section = maps.Clone(section)
+		for _, file := range []string{"cert-file", "key-file", "client-cert-file", "client-key-file", "trusted-ca-file"} {
+			path, ok := section[file].(string)
+			if !ok || path == "" {
+				continue
+			}
+			real, err := k.Host.Path(path)
+			if err != nil {
+				return err
+			}
+			section[file] = real
+		}
+		whole[name] = section
+	}
+	return nil
 }

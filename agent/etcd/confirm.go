@@ -40,6 +40,15 @@ func (k *Keeper) Confirm(ctx context.Context, member plan.Etcd) (changed bool, e
 	return true, nil
 }
 
+// Healthy asks the member once.
+func Healthy(ctx context.Context, member plan.Etcd) error {
+	url, err := healthURL(member)
+	if err != nil {
+		return err
+	}
+	return probe(ctx, url)
+}
+
 // healthy asks the metrics listener, which needs no client certificate (etcd's --listen-metrics-urls).
 func (k *Keeper) healthy(ctx context.Context, member plan.Etcd) error {
 	url, err := healthURL(member)
@@ -47,9 +56,8 @@ func (k *Keeper) healthy(ctx context.Context, member plan.Etcd) error {
 		return err
 	}
 	defer status.Waiting(ctx, "etcd "+member.Name+": health", url)()
-	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
 	for {
-		last := probe(ctx, &client, url)
+		last := probe(ctx, url)
 		if last == nil {
 			return nil
 		}
@@ -62,12 +70,15 @@ func (k *Keeper) healthy(ctx context.Context, member plan.Etcd) error {
 	}
 }
 
-func probe(ctx context.Context, client *http.Client, url string) error {
+// asking is the client of probes: on the node itself, so through no proxy.
+var asking = http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
+
+func probe(ctx context.Context, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	response, err := client.Do(request)
+	response, err := asking.Do(request)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (r *tagReader) look(ctx context.Context) (Tags, error) {
 		}
 		tags.Source = "ec2"
 	}
-	tags.Cluster, tags.Role, err = parseTags(tags.All)
+	tags.Cluster, tags.Role, err = ParseTags(tags.All)
 	return tags, err
 }
 

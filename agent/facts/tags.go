@@ -24,9 +24,9 @@ var roleOfTag = map[string]string{"master": "master", "control-plane": "master",
 // claim is what one tag says.
 type claim struct{ tag, value string }
 
-// parseTags finds the cluster and the role that the tags name, each "" when none does. Tags that contradict each other
+// ParseTags finds the cluster and the role that the tags name, each "" when none does. Tags that contradict each other
 // are an error: a node must not choose.
-func parseTags(tags map[string]string) (cluster, role string, err error) {
+func ParseTags(tags map[string]string) (cluster, role string, err error) {
 	var clusters, roles []claim
 	for key, value := range tags {
 		switch {

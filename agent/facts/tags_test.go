@@ -51,7 +51,7 @@ func TestParseTags(t *testing.T) {
 			k, v, _ := strings.Cut(f, "=")
 			tags[k] = v
 		}
-		cluster, role, err := parseTags(tags)
+		cluster, role, err := ParseTags(tags)
 		if tt.conflict != "" {
 			wantReason(t, err, status.ReasonRoleUnknown, "two answers for the "+tt.conflict, "remove the tag")
 			continue

@@ -111,3 +111,15 @@ const (
 	Busy             Reason = "Busy"             // 429 with Retry-After: too many at once, or too often from this address
 	Unavailable      Reason = "Unavailable"      // 503 with Retry-After: STS, EC2 or the authority cannot be reached
 )
+
+// Reasons are all of them, in the order in which they are checked.
+func Reasons() []string {
+	var all []string
+	for _, r := range []Reason{
+		Granted, Malformed, UnknownRequest, BadCSR, WrongSubject, ForeignCluster, BadNonce, Replayed, WrongHost, Redirected, BadProof,
+		Late, Altered, ForeignPartition, ForeignAccount, WrongRole, NotAnInstance, UnknownInstance, NotRunning, UntaggedCluster, UntaggedRole, WrongAddress, Busy, Unavailable,
+	} {
+		all = append(all, string(r))
+	}
+	return all
+}

@@ -62,3 +62,7 @@ type Joiner interface {
 	// roots are the authority that both a master's server certificate and the results must come from.
 	Join(ctx context.Context, roots []*x509.Certificate, requests []Request) ([][]byte, error)
 }
+
+// Parse makes an authority of its files, PEM: the certificates to trust (of ServiceAccount the public keys), and the
+// private key, nil where there is none.
+func Parse(name string, trusted, key []byte) (*Authority, error) { return assemble(name, trusted, key) }

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +32,10 @@ type cluster struct {
 	store    string
 	named    bool   // the user-data names the store itself
 	assets   string // the directory that is published
+
+	// What the user's configuration says of the cluster; the lab's own where it does not.
+	name, profile string
+	joins         bool // it says which IAM roles may join
 }
 
 // group is an Auto Scaling group.
@@ -41,8 +47,8 @@ type group struct {
 func (c *cluster) groups() []group {
 	return []group{
 		{"master", region.MasterProfile, c.masters},
-		{"minion", region.NodeProfile, c.minions},
-		{"loadbalancer", region.NodeProfile, c.loadbalancers},
+		{"minion", c.profile, c.minions},
+		{"loadbalancer", c.profile, c.loadbalancers},
 	}
 }
 
@@ -50,7 +56,8 @@ func (c *cluster) size() int { return c.masters + c.minions + c.loadbalancers }
 
 // readCluster reads what the user brings, and makes what they do not.
 func readCluster(ctx context.Context, f flags, set binaries.Set) (*cluster, error) {
-	c := &cluster{flags: f, set: set, userData: []byte(demoUserData), store: defaultStore, named: true, assets: f.assets}
+	c := &cluster{flags: f, set: set, userData: []byte(demoUserData), store: defaultStore, named: true, assets: f.assets,
+		name: "demo", profile: region.NodeProfile}
 	if f.config != "" {
 		data, err := os.ReadFile(f.config)
 		if err != nil {
@@ -64,9 +71,10 @@ func readCluster(ctx context.Context, f flags, set binaries.Set) (*cluster, erro
 		if asked := config.Resolve(layers...).Config; asked != nil && asked.Store != "" {
 			c.store, c.named = asked.Store, true
 		}
+		c.describe(layers...)
 	}
 	if c.assets != "" {
-		return c, nil
+		return c, c.describeStore()
 	}
 	c.assets = filepath.Join(f.dir, "assets")
 	var roles []string
@@ -78,12 +86,44 @@ func readCluster(ctx context.Context, f flags, set binaries.Set) (*cluster, erro
 	return c, demo.Assets(ctx, c.assets, f.dir, set, roles, f.config)
 }
 
-// imageConfig is what the AMI knows besides where the region is.
-func (c *cluster) imageConfig() map[string]any {
-	if c.named {
+// describe takes the cluster's name, and the IAM role of its nodes, out of a configuration.
+func (c *cluster) describe(layers ...config.Layer) {
+	asked := config.Resolve(layers...).Config
+	if asked == nil {
+		return
+	}
+	if asked.Cluster != "" {
+		c.name = asked.Cluster
+	}
+	if len(asked.Join.IAMRoles) > 0 {
+		role := asked.Join.IAMRoles[0]
+		c.profile, c.joins = role[strings.LastIndexByte(role, '/')+1:], true
+	}
+}
+
+// describeStore does so with the cluster.yaml that is published.
+func (c *cluster) describeStore() error {
+	path := filepath.Join(c.assets, "cluster.yaml")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return map[string]any{"store": c.store}
+	if err == nil {
+		c.describe(config.Layer{Name: path, Data: data})
+	}
+	return err
+}
+
+// imageConfig is what the AMI knows besides where the region is.
+func (c *cluster) imageConfig() map[string]any {
+	known := map[string]any{}
+	if !c.named {
+		known["store"] = c.store
+	}
+	if !c.joins {
+		known["join"] = map[string]any{"iamRoles": []string{c.profile}}
+	}
+	return known
 }
 
 // publish makes the store and fills it.

@@ -35,7 +35,8 @@ func run(ctx context.Context, f flags) (err error) {
 		return err
 	}
 	options := region.Options{
-		Dir: f.dir, Name: f.region, Route53: f.route53, Binary: set.Rekindle, Standin: set.Standin, Config: c.imageConfig(),
+		Dir: f.dir, Name: f.region, Route53: f.route53, Binary: set.Rekindle, Standin: set.Standin,
+		Cluster: c.name, NodeProfile: c.profile, Config: c.imageConfig(),
 	}
 	if f.verbose {
 		options.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -64,6 +65,7 @@ func run(ctx context.Context, f flags) (err error) {
 	timelines, drawErr := draw(ctx, f.dir, set.Rekindle, r) // before the checks restart the agents
 	out.section("checks")
 	failed := errors.Join(suite.Run(ctx, out.check), drawErr)
+	failed = errors.Join(failed, showCertificates(ctx, out, r))
 	out.places(f.dir, timelines, time.Since(start))
 	if f.keep {
 		out.line("running until Ctrl-C")

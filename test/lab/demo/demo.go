@@ -29,10 +29,12 @@ kubernetes:
   version: %s
 etcd:
   version: %s
+join:
+  iamRoles: [rekindle-node]
 `
 
 // imageYAML is what a lab's image says of etcd (region/config.go), for plans on the laptop.
-const imageYAML = "etcd: {runAs: unit, plaintext: true}\n"
+const imageYAML = "etcd: {runAs: unit}\n"
 
 // optional are what roles use when it is published, and do without when it is not.
 var optional = []string{

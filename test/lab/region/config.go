@@ -2,6 +2,7 @@ package region
 
 import (
 	"maps"
+	"net"
 
 	"sigs.k8s.io/yaml"
 
@@ -15,16 +16,17 @@ func (r *Region) imageConfig(i *cloud.Instance) (string, error) {
 	c := map[string]any{
 		"aws": map[string]any{
 			"endpoints": map[string]string{
-				"ec2": api, "autoscaling": api, "sts": api, "ssm": api, "route53": api, "s3": r.S3.URL(),
+				"ec2": api, "autoscaling": api, "sts": api, "ssm": api, "kms": api, "route53": api, "s3": r.S3.URL(),
 				"imds": "http://" + imdsAddress(i.PrivateIP), // so that verbs run by hand find it, too
 			},
 			"pathStyle": true,
 		},
 		"kubelet": map[string]any{
-			"config": map[string]any{"healthzBindAddress": i.PrivateIP.String()},
+			"config": map[string]any{"address": i.PrivateIP.String(), "healthzBindAddress": i.PrivateIP.String()},
 		},
-		// Containers need root and cgroups; a laboratory runs etcd as a process, on addresses that never leave the machine.
-		"etcd": map[string]any{"runAs": "unit", "plaintext": true},
+		"metrics": map[string]any{"listen": net.JoinHostPort(i.PrivateIP.String(), "3989")},
+		// Containers need root and cgroups: a laboratory runs etcd as a process.
+		"etcd": map[string]any{"runAs": "unit"},
 	}
 	maps.Copy(c, r.options.Config)
 	text, err := yaml.Marshal(c)

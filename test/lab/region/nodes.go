@@ -91,7 +91,7 @@ func (r *Region) Group(role, profile string, desired int, userData []byte) error
 	return r.Cloud.CreateGroup(cloud.GroupSpec{
 		Name:    role,
 		Desired: desired,
-		Tags:    map[string]string{"rekindle:role": role},
+		Tags:    map[string]string{"rekindle:role": role, "rekindle:cluster": r.options.Cluster},
 		Template: cloud.InstanceSpec{
 			Type: "m5.large", Role: profile, UserData: userData, Metadata: cloud.MetadataOptions{Tags: true},
 		},

@@ -25,9 +25,12 @@ import (
 type Options struct {
 	Dir     string // absolute; holds the store and the instances' roots
 	Name    string // such as cn-north-1
-	Route53 bool
-	Binary  string // the agent
-	Standin string // the stand-in for systemd's helpers
+	Cluster string // that the groups are tagged with; default: demo
+	// NodeProfile is the IAM role of all nodes but masters; default: NodeProfile.
+	NodeProfile string
+	Route53     bool
+	Binary      string // the agent
+	Standin     string // the stand-in for systemd's helpers
 	// Config is laid over the image's layer of the configuration, for instance the store of the cluster.
 	Config map[string]any
 	// Bake changes a root before its first boot, as building an AMI does.
@@ -64,6 +67,12 @@ type instance struct {
 func Start(ctx context.Context, o Options) (*Region, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Cluster == "" {
+		o.Cluster = "demo"
+	}
+	if o.NodeProfile == "" {
+		o.NodeProfile = NodeProfile
 	}
 	if !filepath.IsAbs(o.Dir) || o.Name == "" || o.Binary == "" || o.Standin == "" {
 		return nil, errors.New("region: Options.Dir (absolute), Name, Binary and Standin are required")

@@ -8,12 +8,15 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rekindle/test/s3"
 )
 
-// The roles of instance profiles. Masters write the store, other nodes read what is not secret and report their boots.
+// The roles of instance profiles; NodeProfile is the default of Options. Masters write the store, other nodes read what is
+// not secret and report their boots.
 const (
 	MasterProfile = "rekindle-master"
 	NodeProfile   = "rekindle-node"
@@ -31,7 +34,7 @@ func (r *Region) CreateStore(ctx context.Context, store string) error {
 	arn := func(role string) string {
 		return fmt.Sprintf("arn:%s:iam::%s:role/%s", r.Cloud.Partition(), r.Cloud.AccountID(), role)
 	}
-	master, both := []string{arn(MasterProfile)}, []string{arn(MasterProfile), arn(NodeProfile)}
+	master, both := []string{arn(MasterProfile)}, []string{arn(MasterProfile), arn(r.options.NodeProfile)}
 	var public []string
 	for _, path := range []string{"cluster.yaml", "manifest.json", "manifest.minisig", "objects/*", "roles/*", "pki/public/*", "discovery/*"} {
 		public = append(public, prefix+path)
@@ -80,6 +83,26 @@ func (r *Region) ReadStore(ctx context.Context, store, path string) ([]byte, err
 	}
 	key := prefix + path
 	out, err := r.S3.Client().GetObject(ctx, &awss3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", strings.TrimSuffix(store, "/"), path, err)
+	}
+	defer out.Body.Close()
+	return io.ReadAll(out.Body)
+}
+
+// ReadStoreAs reads an object of a store with the credentials of an instance.
+func (r *Region) ReadStoreAs(ctx context.Context, instance, store, path string) ([]byte, error) {
+	bucket, prefix, err := splitStore(store)
+	if err != nil {
+		return nil, err
+	}
+	own := r.Cloud.Credentials(instance)
+	client := awss3.New(awss3.Options{
+		Region: r.options.Name, BaseEndpoint: aws.String(r.S3.URL()), UsePathStyle: true, RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(own.AccessKeyID, own.SecretAccessKey, own.SessionToken),
+	})
+	key := prefix + path
+	out, err := client.GetObject(ctx, &awss3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
 		return nil, fmt.Errorf("%s/%s: %w", strings.TrimSuffix(store, "/"), path, err)
 	}

@@ -2,17 +2,22 @@ package verify
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"rekindle/agent/plan"
 	"rekindle/test/lab/node"
 )
 
@@ -28,7 +33,10 @@ func (s *Suite) etcd(ctx context.Context) (string, error) {
 				saw = append(saw, m.Name+" is a static pod, which a laboratory does not run")
 				continue
 			}
-			answer, err := writeRead(ctx, m.ClientURL, "rekindle-lab/"+n.ID)
+			answer, err := writeRead(ctx, n, m.ClientURL, "rekindle-lab/"+n.ID)
+			if err == nil {
+				err = refused(ctx, n, m)
+			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s: etcd %s at %s: %w", n.ID, m.Name, m.ClientURL, err))
 				continue
@@ -42,8 +50,12 @@ func (s *Suite) etcd(ctx context.Context) (string, error) {
 	return strings.Join(saw, "; "), errors.Join(errs...)
 }
 
-func writeRead(ctx context.Context, url, key string) (string, error) {
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, Context: ctx, DialTimeout: 5 * time.Second})
+func writeRead(ctx context.Context, n *node.Node, url, key string) (string, error) {
+	config, err := etcdTLS(n, true)
+	if err != nil {
+		return "", err
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, Context: ctx, DialTimeout: 5 * time.Second, TLS: config})
 	if err != nil {
 		return "", err
 	}
@@ -63,7 +75,54 @@ func writeRead(ctx context.Context, url, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s answers on %s, revision %d", about.Version, strings.TrimPrefix(url, "http://"), got.Header.Revision), nil
+	return fmt.Sprintf("%s answers on %s, revision %d", about.Version, url, got.Header.Revision), nil
+}
+
+// etcdTLS is how a health check on the node reaches etcd; without its own certificate it is nobody.
+func etcdTLS(n *node.Node, own bool) (*tls.Config, error) {
+	authority, err := os.ReadFile(n.Path("/etc/kubernetes/pki/etcd/ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Config{RootCAs: x509.NewCertPool()}
+	if !c.RootCAs.AppendCertsFromPEM(authority) {
+		return nil, errors.New("etcd/ca.crt holds no certificate")
+	}
+	if own {
+		pair, err := tls.LoadX509KeyPair(n.Path("/etc/kubernetes/pki/etcd/healthcheck-client.crt"), n.Path("/etc/kubernetes/pki/etcd/healthcheck-client.key"))
+		if err != nil {
+			return nil, err
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// refused wants etcd to let nobody in without a certificate of its authority, neither as a client nor as a peer.
+func refused(ctx context.Context, n *node.Node, member plan.Etcd) error {
+	for _, address := range []string{member.ClientURL, member.PeerURL} {
+		u, err := url.Parse(address)
+		if err != nil {
+			return err
+		}
+		config, err := etcdTLS(n, false)
+		if err != nil {
+			return err
+		}
+		dialer := tls.Dialer{Config: config}
+		conn, err := dialer.DialContext(ctx, "tcp", u.Host)
+		if err != nil {
+			return fmt.Errorf("%s: %w", address, err)
+		}
+		// In TLS 1.3 the server's alert about a missing certificate comes with the first read.
+		conn.SetDeadline(time.Now().Add(5 * time.Second)) //nolint:errcheck // the read fails then
+		_, err = conn.Read(make([]byte, 1))
+		conn.Close() //nolint:errcheck // nothing was written
+		if err == nil || !strings.Contains(err.Error(), "certificate required") {
+			return fmt.Errorf("%s lets a client in that has no certificate: %w", address, err)
+		}
+	}
+	return nil
 }
 
 // kubelet asks every kubelet for its health.

@@ -58,8 +58,8 @@ func overlay(c *kubelet.KubeletConfiguration, path string) error {
 	return nil
 }
 
-// readStaticPods decodes the manifests and returns the names of their pods.
-func readStaticPods(dir string) ([]string, error) {
+// readStaticPods decodes the manifests.
+func readStaticPods(dir string) ([]*v1.Pod, error) {
 	if dir == "" {
 		return nil, nil
 	}
@@ -70,7 +70,7 @@ func readStaticPods(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	var pods []*v1.Pod
 	for _, e := range entries {
 		if e.Name()[0] == '.' || e.IsDir() {
 			continue
@@ -87,13 +87,12 @@ func readStaticPods(dir string) ([]string, error) {
 		if pod.APIVersion != "v1" || pod.Kind != "Pod" || pod.Name == "" || len(pod.Spec.Containers) == 0 {
 			return nil, fmt.Errorf("static pod %s: no v1 Pod with a name and containers", path)
 		}
-		names = append(names, pod.Name)
+		pods = append(pods, &pod)
 	}
-	return names, nil
+	return pods, nil
 }
 
-// checkFiles looks for the files that the kubelet reads at its start because its configuration names them. Certificates
-// that are missing are only mentioned: a laboratory that has no API server issues none.
+// checkFiles looks for the files that the kubelet reads at its start because its configuration names them.
 func checkFiles(c *kubelet.KubeletConfiguration) error {
 	if c.ResolverConfig != nil && *c.ResolverConfig != "" {
 		if _, err := os.Stat(root.Path(*c.ResolverConfig)); err != nil {
@@ -105,7 +104,7 @@ func checkFiles(c *kubelet.KubeletConfiguration) error {
 			continue
 		}
 		if _, err := os.Stat(root.Path(path)); err != nil {
-			say("no %s: the real kubelet would not start without it", path)
+			return fmt.Errorf("configuration: %w", err)
 		}
 	}
 	return nil

@@ -95,10 +95,10 @@ func TestStaticPodsAreStrict(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tree(t, map[string]string{"/m/a.yaml": c.text, "/m/.hidden": "%"})
-			names, err := readStaticPods("/m")
+			pods, err := readStaticPods("/m")
 			expect(t, err, c.want)
-			if c.want == "" && (len(names) != 1 || names[0] != "a") {
-				t.Errorf("pods %v", names)
+			if c.want == "" && (len(pods) != 1 || pods[0].Name != "a") {
+				t.Errorf("pods %v", pods)
 			}
 		})
 	}
@@ -117,9 +117,11 @@ current-context: x
 		{"no such context", strings.Replace(sound, "current-context: x", "current-context: y", 1), "no such context"},
 		{"no server", strings.Replace(sound, "cluster: c,", "cluster: d,", 1), "has no server"},
 		{"unknown field", sound + "extra: 1\n", "unknown field"},
+		{"no certificate", strings.Replace(sound, "client-certificate: /a", "client-certificate: /c", 1), "user u: /c"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tree(t, map[string]string{"/k": c.text})
+			certificate, key := newCA(t).issue(t, "u", "")
+			tree(t, map[string]string{"/k": c.text, "/a": certificate, "/b": key})
 			_, err := checkKubeconfig("/k")
 			expect(t, err, c.want)
 		})

@@ -1,6 +1,7 @@
 // Command kubelet takes the place of the kubelet where no containers can run. It knows the flags of the real one and
 // refuses others; it decodes its configuration, drop-ins, kubeconfigs and static pods strictly; it then connects to
-// the container runtime's socket, answers /healthz and tells the service manager that it is ready. It runs no pods.
+// the container runtime's socket, answers /healthz, serves its own port with its certificate and tells the service manager
+// that it is ready. It runs no pods, but plays the API server of a static pod: who a client is by its certificate.
 package main
 
 import (
@@ -57,14 +58,27 @@ func run(args []string) error {
 	}
 	say("node %s, provider %s, labels %s", flags.value("hostname-override"), c.ProviderID, flags.value("node-labels"))
 	say("max pods %d, kube reserved %v, taints %d", c.MaxPods, c.KubeReserved, len(c.RegisterWithTaints))
-	for _, name := range pods {
-		say("static pod %s: read, not run", name)
+	var api *apiServer
+	for _, pod := range pods {
+		if pod.Name != apiServerPod {
+			say("static pod %s: read, not run", pod.Name)
+		} else if api, err = newAPIServer(pod); err != nil {
+			return err
+		}
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if err := awaitRuntime(ctx, c.ContainerRuntimeEndpoint); err != nil {
 		return err
+	}
+	if err := serveKubelet(ctx, c); err != nil {
+		return err
+	}
+	if api != nil {
+		if err := api.serve(ctx); err != nil {
+			return err
+		}
 	}
 	return serve(ctx, c)
 }

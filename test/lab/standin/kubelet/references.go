@@ -99,6 +99,14 @@ func checkKubeconfig(path string) (server string, err error) {
 	if server == "" {
 		return "", fmt.Errorf("context %s: cluster %q has no server", c.CurrentContext, c.Contexts[i].Context.Cluster)
 	}
+	for _, u := range c.Users {
+		if u.Name != c.Contexts[i].Context.User || u.User.ClientCertificate == "" {
+			continue
+		}
+		if _, err := (pair{u.User.ClientCertificate, u.User.ClientKey}).load(); err != nil {
+			return "", fmt.Errorf("user %s: %w", u.Name, err)
+		}
+	}
 	return server, nil
 }
 

@@ -1,0 +1,134 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"rekindle/test/lab/node"
+)
+
+// secrets looks for private keys: on the nodes only in files of mode 0600, and nowhere in what the agent says: logs,
+// status, plan, timeline and its records, and what it leaves in the store. A minion cannot read the authorities' keys.
+func (s *Suite) secrets(ctx context.Context) (string, error) {
+	var errs []error
+	keys, looked := 0, 0
+	for _, n := range s.Region.Nodes() {
+		own, err := privateKeys(n)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", n.ID, err)
+		}
+		keys += len(own)
+		said, err := s.sayings(ctx, n)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", n.ID, err)
+		}
+		for where, text := range said {
+			looked++
+			if bytes.Contains(text, []byte("PRIVATE KEY")) {
+				errs = append(errs, fmt.Errorf("%s: %s holds a private key", n.ID, where))
+			}
+			for path, key := range own {
+				if bytes.Contains(text, key) {
+					errs = append(errs, fmt.Errorf("%s: %s holds the key of %s", n.ID, where, path))
+				}
+			}
+		}
+		if s.plans[n.ID].Role == "master" || s.plans[n.ID].Role == "etcd" {
+			continue
+		}
+		if _, err := s.Region.ReadStoreAs(ctx, n.ID, s.Store, "pki/private/kubernetes.json"); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
+			errs = append(errs, fmt.Errorf("%s: a %s reads the authority's key: error %w", n.ID, s.plans[n.ID].Role, err))
+		}
+	}
+	if keys == 0 {
+		errs = append(errs, errors.New("no node has a private key"))
+	}
+	return fmt.Sprintf("%d keys, all in files of mode 0600; none in %d logs, states, plans and records", keys, looked), errors.Join(errs...)
+}
+
+// privateKeys are the middle lines of every private key on a node, by path. It fails when another user could read one.
+func privateKeys(n *node.Node) (map[string][]byte, error) {
+	keys := map[string][]byte{}
+	err := filepath.WalkDir(n.Root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil || info.Size() > 64<<10 {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, key := range keysIn(text) {
+			name := strings.TrimPrefix(path, n.Root)
+			if info.Mode().Perm() != 0o600 {
+				return fmt.Errorf("%s has mode %04o", name, info.Mode().Perm())
+			}
+			keys[name] = key
+		}
+		return nil
+	})
+	return keys, err
+}
+
+// keysIn finds private keys, also those that are embedded in a kubeconfig.
+func keysIn(text []byte) (keys [][]byte) {
+	for line := range bytes.Lines(text) {
+		if _, data, ok := bytes.Cut(line, []byte("client-key-data: ")); ok {
+			inner, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data)))
+			if err == nil {
+				keys = append(keys, keysIn(inner)...)
+			}
+		}
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			lines := bytes.Split(pem.EncodeToMemory(block), []byte("\n"))
+			keys = append(keys, lines[len(lines)/2])
+		}
+	}
+	return keys
+}
+
+// sayings are all texts of a node that an operator reads or sends to somebody.
+func (s *Suite) sayings(ctx context.Context, n *node.Node) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	for _, path := range []string{"/run/rekindle/status.json", "/var/lib/rekindle/boot.json", "/var/lib/rekindle/applied.json"} {
+		text, err := os.ReadFile(n.Path(path))
+		if err != nil {
+			return nil, err
+		}
+		all[path] = text
+	}
+	log, err := os.ReadFile(n.Log)
+	if err != nil {
+		return nil, err
+	}
+	all["agent.log"] = log
+	for _, args := range [][]string{{"plan", "--units", "process"}, {"plan", "--units", "process", "--diff"}, {"status"}, {"timeline"}, {"pki", "check"}} {
+		cmd := exec.CommandContext(ctx, s.Binary, append(args, "--root", n.Root)...)
+		cmd.Env = n.Env
+		text, err := cmd.CombinedOutput()
+		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+			return nil, fmt.Errorf("rekindle %s: %w", strings.Join(args, " "), err)
+		}
+		all["rekindle "+strings.Join(args, " ")] = text
+	}
+	boot, err := s.Region.ReadStore(ctx, s.Store, "nodes/"+n.ID+"/boot.json")
+	if err != nil {
+		return nil, err
+	}
+	all["nodes/"+n.ID+"/boot.json of the store"] = boot
+	return all, nil
+}
