@@ -21,7 +21,6 @@ type proof struct {
 	region, service string
 	at              time.Time
 	headers         http.Header
-	query           url.Values // after signing
 }
 
 func newProof(t *testing.T, endpoint string, k cloud.Credentials, change func(*proof)) (string, http.Header) {
@@ -50,7 +49,8 @@ func ask(t *testing.T, where string, headers http.Header) (status int, code, mes
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	resp := must[*http.Response](t)(client.Do(req))
+	resp, err := client.Do(req)
+	check(t, err)
 	defer resp.Body.Close()
 	body := must[[]byte](t)(io.ReadAll(resp.Body))
 	var answer struct {
@@ -181,7 +181,8 @@ func TestSTSMisbehaves(t *testing.T) {
 		if tt.status == 302 {
 			req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, where, nil))
 			req.Header = headers
-			resp := must[*http.Response](t)((&http.Transport{DisableKeepAlives: true}).RoundTrip(req))
+			resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+			check(t, err)
 			resp.Body.Close()
 			equal(t, name, resp.StatusCode, 302)
 			equal(t, "location", resp.Header.Get("Location"), other+"/")
