@@ -554,6 +554,11 @@ func TestClientBusy(t *testing.T) {
 				t.Errorf("pause %d is %v; the master asked for 7 s", i, pause)
 			}
 		}
+		k, r := s.seeker(t), refusedBy(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"86400"}}},
+			[]byte(`{"reason":"Busy"}`))
+		if pause := k.pause(r); pause < maxRetryAfter || pause > maxRetryAfter+firstBusyPause {
+			t.Errorf("a master that asks for a day gets %v", pause)
+		}
 	})
 }
 
