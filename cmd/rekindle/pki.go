@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"rekindle/agent/aws"
 	"rekindle/agent/config"
@@ -30,24 +31,32 @@ func pkiCommand(shared *common) *cobra.Command {
 	var flags pkiFlags
 	command := &cobra.Command{
 		Use:   "pki",
-		Short: "make, bring, show, rotate and seal the cluster's authorities",
+		Short: "make, bring, show, rotate and seal the cluster's authorities; look at the node's certificates",
 		Long: `The cluster's authorities lie in its store, pki/private/ and pki/public/. The first master creates what is not there;
 nobody needs this verb for that. docs/pki.md tells the rest.`,
 		Args: arguments(cobra.NoArgs), // cobra's own refusal of an unknown verb would exit with 1
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	command.AddCommand(pkiInitCommand(shared, &flags), pkiImportCommand(shared, &flags), pkiShowCommand(shared, &flags),
-		pkiRotateCommand(shared, &flags), pkiSealCommand(shared, &flags))
-	set := command.PersistentFlags()
-	set.StringVar(&flags.config, "config", "", "cluster.yaml: `cluster`, `pki` and `aws.region` are taken from it")
-	set.StringVar(&flags.cluster, "cluster", "", "the cluster's name; without it that of --config, or of what is in the store")
-	set.StringVar(&flags.region, "region", "", "the bucket's region; without it the profile's")
-	set.StringVar(&flags.endpoint, "endpoint", "", "URL of an S3-compatible store")
-	set.BoolVar(&flags.pathStyle, "path-style", false, "address the bucket by path")
-	set.StringVar(&flags.kmsKey, "kms-key", "", "KMS key that encrypts private keys in the bucket (pki.kmsKey)")
-	set.BoolVar(&flags.seal, "seal", false, "encrypt private keys before they leave this machine, too (pki.seal)")
-	set.StringVar(&flags.algorithm, "key-algorithm", "", "of new keys: "+strings.Join(pki.Algorithms, ", ")+" (pki.keyAlgorithm)")
+	for _, verb := range []*cobra.Command{
+		pkiInitCommand(shared, &flags), pkiImportCommand(shared, &flags), pkiShowCommand(shared, &flags),
+		pkiRotateCommand(shared, &flags), pkiSealCommand(shared, &flags),
+	} {
+		flags.add(verb.Flags())
+		command.AddCommand(verb)
+	}
+	command.AddCommand(pkiCheckCommand(shared)) // of this node, not of a store
 	return command
+}
+
+func (f *pkiFlags) add(set *pflag.FlagSet) {
+	set.StringVar(&f.config, "config", "", "cluster.yaml: `cluster`, `pki` and `aws.region` are taken from it")
+	set.StringVar(&f.cluster, "cluster", "", "the cluster's name; without it that of --config, or of what is in the store")
+	set.StringVar(&f.region, "region", "", "the bucket's region; without it the profile's")
+	set.StringVar(&f.endpoint, "endpoint", "", "URL of an S3-compatible store")
+	set.BoolVar(&f.pathStyle, "path-style", false, "address the bucket by path")
+	set.StringVar(&f.kmsKey, "kms-key", "", "KMS key that encrypts private keys in the bucket (pki.kmsKey)")
+	set.BoolVar(&f.seal, "seal", false, "encrypt private keys before they leave this machine, too (pki.seal)")
+	set.StringVar(&f.algorithm, "key-algorithm", "", "of new keys: "+strings.Join(pki.Algorithms, ", ")+" (pki.keyAlgorithm)")
 }
 
 // settings are the flags over the configuration over its defaults.
@@ -115,7 +124,11 @@ func (f *pkiFlags) vault(ctx context.Context, shared *common, place string, stde
 		return nil, nil, err
 	}
 	if vault.Records == nil {
-		vault.Records = store.NewS3(clients.S3(""), bucket, prefix)
+		var options []store.S3Option
+		if asked.PKI.KMSKey != "" {
+			options = append(options, store.EncryptUnder("pki/private/", asked.PKI.KMSKey))
+		}
+		vault.Records = store.NewS3(clients.S3(""), bucket, prefix, options...)
 	}
 	vault.Seal = &pki.Sealer{Encrypt: clients.KMS().Encrypt, Decrypt: clients.KMS().Decrypt}
 	if asked.PKI.Seal {
