@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -89,9 +88,9 @@ func TestHoldRepairs(t *testing.T) {
 		{"certificate is gone", func() { delete(disk, pki+"apiserver.crt") }, map[string]string{
 			pki + "apiserver.crt": "the key is there without its certificate", pki + "apiserver.key": "the key is there without its certificate"}},
 		{"half a file", func() {
-			disk["/var/lib/kubelet/pki/kubelet-client.pem"] = disk["/var/lib/kubelet/pki/kubelet-client.pem"][:900]
-		},
-			map[string]string{"/var/lib/kubelet/pki/kubelet-client.pem": "a damaged PEM block"}},
+			pem := disk["/var/lib/kubelet/pki/kubelet-client.pem"]
+			disk["/var/lib/kubelet/pki/kubelet-client.pem"] = pem[:len(pem)-100]
+		}, map[string]string{"/var/lib/kubelet/pki/kubelet-client.pem": "it is not PEM, or cut off"}},
 		{"kubeconfig is empty", func() { disk["/etc/kubernetes/admin.conf"] = []byte{} },
 			map[string]string{"/etc/kubernetes/admin.conf": "kubeconfig: its file is empty"}},
 		{"kubeconfig without certificate", func() {
@@ -212,154 +211,6 @@ func TestHoldRefusesWhatAMasterSigned(t *testing.T) {
 	}
 }
 
-// A minion that boots before the first master waits for it, and says so.
-func TestHoldWaitsForTheAuthority(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		disk, p, source := testDisk{}, minionPlan(), newSource(t)
-		created := source.authorities[Kubernetes]
-		source.set(Kubernetes, nil)
-		h := &Holder{Source: source, Join: newMaster(t, source, p), Read: disk.read, Limit: 10 * time.Minute}
-		waits := &waitNames{}
-		done := make(chan error)
-		go func() {
-			_, _, err := h.Hold(status.WithWaits(t.Context(), waits), p, false)
-			done <- err
-		}()
-		time.Sleep(4 * time.Minute)
-		synctest.Wait()
-		if !slices.Equal(waits.names, []string{"pki: kubernetes"}) {
-			t.Errorf("it waits for %v", waits.names)
-		}
-		source.set(Kubernetes, created)
-		began := time.Now()
-		if err := <-done; err != nil || time.Since(began) > 10*time.Second {
-			t.Errorf("%v after %s", err, time.Since(began))
-		}
-
-		source.set(Kubernetes, nil)
-		began = time.Now()
-		_, _, err := h.Hold(t.Context(), p, false)
-		if reason, _ := status.ReasonOf(err); reason != status.ReasonPKIBlocked || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 10*time.Minute {
-			t.Errorf("after %s: %v", time.Since(began), err)
-		}
-
-		stopped, stop := context.WithCancel(t.Context())
-		time.AfterFunc(time.Minute, stop)
-		if _, _, err := h.Hold(stopped, p, false); !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-	})
-}
-
-type waitNames struct{ names []string }
-
-func (w *waitNames) Begin(_ context.Context, name, _ string) status.WaitFunc {
-	w.names = append(w.names, name)
-	return func() {}
-}
-
-// While the store cannot be read, what lies on the disk serves on; where that is not enough, the error says so.
-func TestHoldWithoutTheStore(t *testing.T) {
-	outage := status.Fail(status.ReasonStoreUnreached, "", errors.New("503"))
-	for _, p := range []*plan.Plan{masterPlan(), minionPlan()} {
-		for name, break_ := range map[string]func(*testSource){
-			"error":     func(s *testSource) { s.err = outage },
-			"no answer": func(s *testSource) { s.slow = 24 * time.Hour },
-			"lost":      func(s *testSource) { clear(s.authorities) },
-		} {
-			t.Run(fmt.Sprintf("%d authorities, %s", len(p.Authorities), name), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					disk, source := testDisk{}, newSource(t)
-					h := &Holder{Source: source, Join: newMaster(t, source, p), Read: disk.read, Limit: 10 * time.Minute}
-					hold(t, h, disk, p)
-					break_(source)
-					began := time.Now()
-					fresh, warnings := hold(t, h, disk, p)
-					if len(fresh) > 0 || len(warnings) != len(p.Authorities) || !strings.Contains(warnings[0], "what lies on this node's disk serves on") {
-						t.Errorf("new: %v, warnings %q", fresh, warnings)
-					}
-					if time.Since(began) > maxWait {
-						t.Errorf("it took %s", time.Since(began))
-					}
-					if p.Authorities[0].Key == "" {
-						return
-					}
-					time.Sleep(22 * testDay) // it can still renew
-					if fresh, _ := hold(t, h, disk, p); len(fresh) != 4 {
-						t.Errorf("new: %v", fresh)
-					}
-					disk["/etc/kubernetes/pki/ca.key"] = nil
-					if held, _, err := h.Hold(t.Context(), p, false); err == nil || held != nil {
-						t.Error("it did without the authority's key")
-					} else if reason, _ := status.ReasonOf(err); name == "error" && reason != status.ReasonStoreUnreached {
-						t.Error(err)
-					}
-				})
-			})
-		}
-	}
-}
-
-// A master never replaces an authority by one that has nothing to do with it; a node that only trusts follows, and says so.
-func TestHoldAnotherAuthority(t *testing.T) {
-	for _, name := range []string{Kubernetes, ServiceAccount} {
-		disk, p, source := testDisk{}, masterPlan(), newSource(t)
-		h := &Holder{Source: source, Read: disk.read}
-		hold(t, h, disk, p)
-		before := maps.Clone(disk)
-		source.authorities[name] = testAuthority(t, name, 3650*testDay, time.Now())
-		held, _, err := h.Hold(t.Context(), p, false)
-		reason, hint := status.ReasonOf(err)
-		if held != nil || reason != status.ReasonPKIBlocked || !strings.Contains(hint, "/etc/kubernetes/pki/") || !strings.Contains(err.Error(), name) {
-			t.Errorf("%v: %v", held, err)
-		}
-		if !maps.EqualFunc(before, disk, slices.Equal) {
-			t.Error("it wrote")
-		}
-	}
-	disk, p, source := testDisk{}, minionPlan(), newSource(t)
-	h := &Holder{Source: source, Join: newMaster(t, source, p), Read: disk.read}
-	hold(t, h, disk, p)
-	source.authorities[Kubernetes] = testAuthority(t, Kubernetes, 3650*testDay, time.Now())
-	fresh, warnings := hold(t, h, disk, p)
-	if len(fresh) != 4 || len(warnings) != 1 || !strings.Contains(warnings[0], "the store's is taken") {
-		t.Errorf("new: %v, warnings %q", fresh, warnings)
-	}
-}
-
-// A Vault asks for evidence before it creates an authority.
-func TestHolderEvidence(t *testing.T) {
-	disk, p := testDisk{}, masterPlan()
-	source := newSource(t)
-	h := &Holder{Source: source, Read: disk.read}
-	evidence := func() string {
-		place, err := h.Evidence(t.Context(), Kubernetes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return place
-	}
-	if got := evidence(); got != "" {
-		t.Error("before any plan:", got)
-	}
-	hold(t, h, disk, p)
-	if got := evidence(); got != "/etc/kubernetes/pki/ca.crt" {
-		t.Error("held:", got)
-	}
-	disk["/etc/kubernetes/pki/ca.crt"] = []byte("\n")
-	if got := evidence(); got != "/etc/kubernetes/pki/ca.key" {
-		t.Error("the key alone:", got)
-	}
-	disk["/etc/kubernetes/pki/ca.key"] = nil
-	if got := evidence(); got != "" {
-		t.Error("empty files:", got)
-	}
-	h.Read = func(string) ([]byte, error) { return nil, errors.New("I/O error") }
-	if _, err := h.Evidence(t.Context(), Kubernetes); err == nil {
-		t.Error("a disk that cannot be read is no evidence of absence")
-	}
-}
-
 // A dry run asks nobody, and shows what would be issued.
 func TestHoldDry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -441,29 +292,6 @@ func mustSpec(t *testing.T, cert plan.Cert) Spec {
 		t.Fatal(err)
 	}
 	return spec
-}
-
-// An authority that ends soon is warned of, and its last days are not spent renewing.
-func TestHoldEndingAuthority(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		disk, p, source := testDisk{}, masterPlan(), newSource(t)
-		source.authorities[Kubernetes] = testAuthority(t, Kubernetes, 9*testDay, time.Now())
-		h := &Holder{Source: source, Read: disk.read}
-		_, warnings := hold(t, h, disk, p)
-		if len(warnings) != 1 || !strings.Contains(warnings[0], "rekindle pki rotate STORE begin kubernetes") {
-			t.Errorf("warnings %q", warnings)
-		}
-		for range 9*24 - 1 {
-			time.Sleep(time.Hour)
-			if fresh, _ := hold(t, h, disk, p); len(fresh) > 0 {
-				t.Fatalf("new: %v", fresh)
-			}
-		}
-		time.Sleep(2 * time.Hour)
-		if _, _, err := h.Hold(t.Context(), p, false); err == nil {
-			t.Error("an authority that ended still signs")
-		}
-	})
 }
 
 // No error and no warning holds a key.
