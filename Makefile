@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT    := $(GO) tool -modfile=test/tools/go.mod golangci-lint
-APT     := awscli
+APT     := awscli openssl
 # The race detector needs cgo; the agent itself is built without it.
 TESTFLAGS ?= -race -timeout 10m
 
@@ -16,7 +16,7 @@ deps: ## install what tests and benchmarks need from Debian (root, apt) and fetc
 	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	 if [ -n "$$missing" ]; then echo "apt-get install" $$missing; \
 	   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
-	@$(GO) mod download && cd test && $(GO) mod download && cd tools && $(GO) mod download
+	@$(GO) mod download && cd test && $(GO) mod download && (cd alerts && $(GO) mod download) && cd tools && $(GO) mod download
 
 build: ## build bin/rekindle, static and stripped, and print its size
 	@mkdir -p bin
@@ -25,6 +25,7 @@ build: ## build bin/rekindle, static and stripped, and print its size
 
 test: build lint ## lint, then all unit, golden and script tests under the race detector
 	$(GO) test $(TESTFLAGS) ./...
+	cd test/alerts && $(GO) test $(TESTFLAGS) ./...
 	cd test && $(GO) test -count=1 $(TESTFLAGS) ./... # these run the built agent, which go's test cache does not see
 
 lint: ## gofmt, go vet, golangci-lint (depguard keeps agent/plan pure)
@@ -35,6 +36,7 @@ lint: ## gofmt, go vet, golangci-lint (depguard keeps agent/plan pure)
 	cd test && $(GO) vet ./...
 	$(LINT) run ./...
 	cd test && $(GO) tool -modfile=tools/go.mod golangci-lint run -c ../.golangci.yml ./...
+	cd test/alerts && $(GO) tool -modfile=../tools/go.mod golangci-lint run -c ../../.golangci.yml ./...
 
 demo: build ## launch master, minions and load balancer on an embedded AWS; no root, no network
 	cd test && $(GO) run ./lab --binary ../bin/rekindle --dir ../out/demo

@@ -135,6 +135,9 @@ func (a *Agent) sync(ctx context.Context, n *node) (err error) {
 	if n.want, err = a.plan(ctx, n); err != nil {
 		return err
 	}
+	if a.served() {
+		a.serve(n)
+	}
 	n.report, err = n.engine.Apply(ctx, n.want)
 	if err == nil {
 		err = a.settle(ctx, n)
@@ -210,6 +213,12 @@ func (a *Agent) attempt(ctx context.Context, stage string) (*node, error) {
 	a.save(timeline)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("the boot was interrupted: %w", err)
+	}
+	if errors.Is(err, apply.ErrNoTurn) { // all else is done, and the next resync asks for a turn again
+		a.ready(n, timeline)
+		a.board.Degrade(err)
+		a.Logger.Warn("ready, but for what needs a turn", "error", err)
+		return n, nil
 	}
 	if err != nil {
 		a.failed(err)

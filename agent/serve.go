@@ -43,6 +43,13 @@ func (a *Agent) serve(n *node) {
 	})
 }
 
+// served tells whether the agent served nodes on this machine before: then it goes on at once, since an apply may have to
+// wait for its turn, and those that join need not.
+func (a *Agent) served() bool {
+	_, err := a.joinCertificate()
+	return err == nil
+}
+
 // signing is the authority that signs for other nodes, if this one holds its key and a certificate to serve with.
 func signing(want *plan.Plan) (plan.Authority, bool) {
 	i := slices.IndexFunc(want.Authorities, func(a plan.Authority) bool { return a.Name == pki.Kubernetes && a.Key != "" })
@@ -98,7 +105,10 @@ func (a *Agent) serveJoin(ctx context.Context, n *node, signer plan.Authority, a
 		Tags:      facts.ParseTags,
 		Authority: func(context.Context) (*pki.Authority, error) { return a.readAuthority(signer) },
 		Life:      n.config.PKI.Life, IAMRoles: n.config.Join.IAMRoles, Roles: n.config.Join.Roles,
-		Observe: a.joined, Logger: a.Logger,
+		Answered: func(reason join.Reason, instance string, took time.Duration) {
+			a.metrics.Joined(string(reason), instance, took)
+		},
+		Logger: a.Logger,
 	})
 	if err != nil {
 		return err
@@ -108,6 +118,7 @@ func (a *Agent) serveJoin(ctx context.Context, n *node, signer plan.Authority, a
 		return fmt.Errorf("join server: %w", err)
 	}
 	a.board.JoinServing(address.String())
+	a.metrics.JoinInFlight(server.InFlight)
 	a.Logger.Info("signing certificates for nodes that join", "address", address)
 	return server.Serve(ctx, listener, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.joinCertificate() })
 }
@@ -136,10 +147,6 @@ func (a *Agent) joinCertificate() (*tls.Certificate, error) {
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	return &pair, err
-}
-
-func (a *Agent) joined(reason join.Reason, took time.Duration) {
-	a.metrics.Joined(string(reason), "", took)
 }
 
 // announce tells the store where this master is, and repeats it, so that the seeds stay young.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"rekindle/agent/apply"
@@ -38,10 +37,10 @@ func (a *Agent) turns(n *node) apply.Turns {
 }
 
 // Take implements apply.Turns.
-func (t *turns) Take(ctx context.Context, what []string) (func(context.Context, error) error, error) {
+func (t *turns) Take(ctx context.Context, _ []string) (func(context.Context, error) error, error) {
 	release, lost, err := t.lock.Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("turn to restart %s: %w", strings.Join(what, ", "), err)
+		return nil, err // apply says what the turn is for
 	}
 	return func(ctx context.Context, failed error) error {
 		if failed == nil {

@@ -60,14 +60,16 @@ func (s *Site) Launch(name string, spec cloud.InstanceSpec, config map[string]an
 
 // imageConfig is what an AMI of this site carries.
 func (s *Site) imageConfig(i *cloud.Instance, config map[string]any) map[string]any {
-	endpoints := map[string]string{"ec2": s.API.URL, "autoscaling": s.API.URL, "sts": s.API.URL, "ssm": s.API.URL, "route53": s.API.URL}
+	endpoints := map[string]string{"ec2": s.API.URL, "autoscaling": s.API.URL, "sts": s.API.URL, "ssm": s.API.URL, "kms": s.API.URL,
+		"route53": s.API.URL}
 	if s.S3 != nil {
 		endpoints["s3"] = s.Endpoint()
 	}
 	c := map[string]any{
 		"aws":     map[string]any{"endpoints": endpoints, "pathStyle": true},
-		"kubelet": map[string]any{"config": map[string]any{"healthzBindAddress": i.PrivateIP.String()}},
-		"etcd":    map[string]any{"runAs": "unit", "plaintext": true},
+		"kubelet": map[string]any{"config": map[string]any{"address": i.PrivateIP.String(), "healthzBindAddress": i.PrivateIP.String()}},
+		"etcd":    map[string]any{"runAs": "unit"},
+		"metrics": map[string]any{"listen": netip.AddrPortFrom(i.PrivateIP, 3989).String()},
 	}
 	maps.Copy(c, config)
 	return c
