@@ -60,7 +60,7 @@ var attacks = []struct {
 	// Certificate requests.
 	{"no CSR", BadCSR, false, func(_ *testing.T, x *exchange) { x.body.Requests[0].CSR = nil }},
 	{"weak key", BadCSR, false, func(t *testing.T, x *exchange) {
-		key, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // it is to be refused
+		key, err := rsa.GenerateKey(rand.Reader, 1024)
 		x.body.Requests[0].CSR = rawCSR(t, key, err, nil)
 	}},
 	{"weak curve", BadCSR, false, func(t *testing.T, x *exchange) {
@@ -164,13 +164,11 @@ var attacks = []struct {
 
 	// A redirect.
 	{"STS that answers 302", Redirected, true, func(_ *testing.T, x *exchange) {
-		x.sts.answer = func(r *http.Request) *http.Response {
+		x.sts.answer = func(r *http.Request) *reply {
 			if r.URL.Host != "sts.cn-north-1.amazonaws.com.cn" {
 				return stsAnswer(200, callerXML("arn:aws-cn:sts::"+theAccount+":assumed-role/minions/"+theInstance))
 			}
-			res := stsAnswer(302, "")
-			res.Header.Set("Location", "https://attacker.example/")
-			return res
+			return &reply{status: 302, location: "https://attacker.example/"}
 		}
 	}},
 
@@ -181,10 +179,11 @@ var attacks = []struct {
 	{"a role that begins alike", WrongRole, true, session("arn:aws-cn:sts::123456789012:assumed-role/minions2/" + theInstance)},
 	{"a user", WrongRole, true, session("arn:aws-cn:iam::123456789012:user/minions/" + theInstance)},
 	{"a federated user", WrongRole, true, session("arn:aws-cn:sts::123456789012:federated-user/" + theInstance)},
+	{"a session of another kind", WrongRole, true, session("arn:aws-cn:sts::123456789012:federated-role/minions/" + theInstance)},
 	{"the account itself", WrongRole, true, session("arn:aws-cn:iam::123456789012:root")},
 	{"EC2's own role", WrongRole, true, session("arn:aws-cn:sts::123456789012:assumed-role/aws:ec2-instance/" + theInstance)},
 	{"no ARN", WrongRole, true, func(_ *testing.T, x *exchange) {
-		x.sts.answer = func(*http.Request) *http.Response {
+		x.sts.answer = func(*http.Request) *reply {
 			return stsAnswer(200, strings.Replace(callerXML("x"), ">x<", ">x:x:x:x:none:x<", 1))
 		}
 	}},
@@ -242,7 +241,7 @@ var attacks = []struct {
 	{"EC2 away", Unavailable, true, func(_ *testing.T, x *exchange) { x.ec2 = errors.New("ec2: RequestLimitExceeded") }},
 	{"authority away", Unavailable, true, func(_ *testing.T, x *exchange) { x.authority = &pki.Authority{Name: pki.Kubernetes} }},
 	{"STS throttles", Unavailable, true, func(_ *testing.T, x *exchange) {
-		x.sts.answer = func(*http.Request) *http.Response { return stsFailure(400, "Throttling", "Rate exceeded") }
+		x.sts.answer = func(*http.Request) *reply { return stsFailure(400, "Throttling", "Rate exceeded") }
 	}},
 }
 

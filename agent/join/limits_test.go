@@ -68,7 +68,7 @@ func TestQueue(t *testing.T) {
 			<-release
 			return m.describe(ctx, ids)
 		}
-		m.sts.answer = func(*http.Request) *http.Response {
+		m.sts.answer = func(*http.Request) *reply {
 			mu.Lock()
 			defer mu.Unlock()
 			now++

@@ -42,13 +42,19 @@ const (
 type stsStandIn struct {
 	mu     sync.Mutex
 	owners map[string]owner // by access key
-	answer func(*http.Request) *http.Response
+	answer func(*http.Request) *reply
 	seen   []*http.Request
 }
 
 type owner struct {
 	aws.Credentials
 	arn string
+}
+
+// reply is an answer of STS.
+type reply struct {
+	status         int
+	body, location string
 }
 
 func (f *stsStandIn) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -58,26 +64,35 @@ func (f *stsStandIn) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
+	a := f.judge(r)
+	res := &http.Response{StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(a.body)), Request: r}
+	if a.location != "" {
+		res.Header.Set("Location", a.location)
+	}
+	return res, nil
+}
+
+func (f *stsStandIn) judge(r *http.Request) *reply {
 	if f.answer != nil {
 		if res := f.answer(r); res != nil {
-			return res, nil
+			return res
 		}
 	}
 	q := r.URL.Query()
 	credential := strings.Split(q.Get("X-Amz-Credential"), "/")
 	known, ok := f.owners[credential[0]]
 	if !ok || known.SessionToken != q.Get("X-Amz-Security-Token") {
-		return stsFailure(403, "InvalidClientTokenId", "The security token included in the request is invalid."), nil
+		return stsFailure(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
 	}
 	if known.CanExpire && time.Now().After(known.Expires) {
-		return stsFailure(403, "ExpiredToken", "The security token included in the request is expired"), nil
+		return stsFailure(403, "ExpiredToken", "The security token included in the request is expired")
 	}
 	signed, err := time.Parse("20060102T150405Z", q.Get("X-Amz-Date"))
 	if err != nil || len(credential) != 5 || r.Method != http.MethodGet {
-		return stsFailure(400, "IncompleteSignature", ""), nil
+		return stsFailure(400, "IncompleteSignature", "")
 	}
 	if age := time.Since(signed); age > 15*time.Minute {
-		return stsFailure(403, "SignatureDoesNotMatch", "Signature expired: then is now earlier than now"), nil
+		return stsFailure(403, "SignatureDoesNotMatch", "Signature expired: then is now earlier than now")
 	}
 	again := &http.Request{Method: r.Method, Host: r.URL.Host, Header: http.Header{}}
 	again.URL = &url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: r.URL.Path}
@@ -93,16 +108,16 @@ func (f *stsStandIn) RoundTrip(r *http.Request) (*http.Response, error) {
 	again.URL.RawQuery = rest.Encode()
 	text, _, err := v4.NewSigner().PresignHTTP(r.Context(), known.Credentials, again, emptyDigest, credential[3], credential[2], signed)
 	if err != nil {
-		return nil, err
+		return stsFailure(500, "InternalFailure", err.Error())
 	}
 	right, err := url.Parse(text)
 	if err != nil || right.Query().Get("X-Amz-Signature") != q.Get("X-Amz-Signature") || credential[3] != "sts" {
-		return stsFailure(403, "SignatureDoesNotMatch", "The Canonical String for this request should have been "+r.URL.RawQuery), nil
+		return stsFailure(403, "SignatureDoesNotMatch", "The Canonical String for this request should have been "+r.URL.RawQuery)
 	}
 	if q.Get("Action") != "GetCallerIdentity" {
-		return stsFailure(403, "AccessDenied", ""), nil
+		return stsFailure(403, "AccessDenied", "")
 	}
-	return stsAnswer(200, callerXML(known.arn)), nil
+	return stsAnswer(200, callerXML(known.arn))
 }
 
 func callerXML(arn string) string {
@@ -112,11 +127,9 @@ func callerXML(arn string) string {
 		`<ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></GetCallerIdentityResponse>`, arn, account)
 }
 
-func stsAnswer(status int, body string) *http.Response {
-	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
-}
+func stsAnswer(status int, body string) *reply { return &reply{status: status, body: body} }
 
-func stsFailure(status int, code, message string) *http.Response {
+func stsFailure(status int, code, message string) *reply {
 	return stsAnswer(status, fmt.Sprintf(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>`+
 		`<Code>%s</Code><Message>%s</Message></Error><RequestId>1</RequestId></ErrorResponse>`, code, strings.ReplaceAll(message, "&", "&amp;")))
 }

@@ -163,7 +163,7 @@ func (s *Server) Serve(
 		if server.Shutdown(grace) != nil {
 			server.Close()
 		}
-		<-ended
+		err = <-ended
 	}
 	s.lookups.wg.Wait() // they end with those who ask
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {

@@ -17,7 +17,7 @@ func TestAnswersOfSTS(t *testing.T) {
 	good := callerXML(goodARN)
 	for _, tt := range []struct {
 		name   string
-		answer *http.Response
+		answer *reply
 		want   Reason
 	}{
 		{"good", stsAnswer(200, good), Granted},
@@ -60,7 +60,7 @@ func TestAnswersOfSTS(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			x := newMaster(t).exchange(t)
-			x.sts.answer = func(*http.Request) *http.Response { return tt.answer }
+			x.sts.answer = func(*http.Request) *reply { return tt.answer }
 			w := x.send(t)
 			x.want(t, w, tt.want)
 			if tt.want == Unavailable && w.Header().Get("Retry-After") == "" {
@@ -95,14 +95,12 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 			Transport:     o.HTTP.Transport,
 		}
 	})
-	m.sts.answer = func(r *http.Request) *http.Response {
+	m.sts.answer = func(r *http.Request) *reply {
 		if r.URL.Host == "elsewhere.example" {
 			visited = true
 			return stsAnswer(200, callerXML(goodARN))
 		}
-		res := stsAnswer(307, "")
-		res.Header.Set("Location", "https://elsewhere.example/")
-		return res
+		return &reply{status: 307, location: "https://elsewhere.example/"}
 	}
 	x := m.exchange(t)
 	x.want(t, x.send(t), Redirected)
