@@ -75,7 +75,10 @@ func leaves(v reflect.Value, path string, out map[string]string) {
 		}
 		out[path] = text
 	default:
-		out[path] = fmt.Sprint(v.Interface())
+		if before, ok := out[path]; ok { // a list of several
+			out[path] = before + ", "
+		}
+		out[path] += fmt.Sprint(v.Interface())
 	}
 }
 
