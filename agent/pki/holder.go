@@ -1,12 +1,10 @@
 package pki
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
-	"sync"
 	"time"
 
 	"rekindle/agent/apply"
@@ -16,7 +14,7 @@ import (
 
 // Holder brings the plan's authorities and certificates to the disk, and renews them. It is apply's Certs.
 type Holder struct {
-	// Source must not create an authority that Evidence tells of.
+	// Source must not create an authority that lies on this node's disk: see Vault.Evidence.
 	Source Source
 	Join   Joiner // nil on nodes that sign everything themselves
 	// Read reads a file of the node; fs.ErrNotExist says that there is none.
@@ -28,9 +26,6 @@ type Holder struct {
 	Logger    *slog.Logger  // may be nil
 	// Seen, unless nil, is told what the node holds, after each Hold that is not dry and succeeds.
 	Seen func([]status.Authority, []status.Certificate)
-
-	mu     sync.Mutex
-	wanted map[string]plan.Authority // those of the last plan
 }
 
 var _ apply.Certs = (*Holder)(nil)
@@ -48,7 +43,6 @@ func (h *Holder) Hold(ctx context.Context, p *plan.Plan, dry bool) ([]apply.Held
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
-	h.remember(p.Authorities)
 	err := b.fetch(ctx, p.Authorities)
 	if err == nil {
 		err = b.look(p.Certs)
@@ -83,10 +77,8 @@ type batch struct {
 	warnings    []string
 }
 
-func (b *batch) warn(text string) {
-	b.warnings = append(b.warnings, text)
-	b.log.Warn(text)
-}
+// warn adds what the engine logs and shows.
+func (b *batch) warn(text string) { b.warnings = append(b.warnings, text) }
 
 func (h *Holder) limit() time.Duration {
 	if h.Limit > 0 {
@@ -110,32 +102,6 @@ func (h *Holder) file(path string) ([]byte, error) {
 		return []byte{}, nil
 	}
 	return data, nil
-}
-
-// Evidence tells where this node holds an authority, "" if it does not: a Vault with it never creates a second one.
-func (h *Holder) Evidence(_ context.Context, name string) (place string, err error) {
-	h.mu.Lock()
-	want := h.wanted[name]
-	h.mu.Unlock()
-	for _, path := range []string{want.Path, want.Key} {
-		data, err := h.file(path)
-		if err != nil {
-			return "", err
-		}
-		if len(bytes.TrimSpace(data)) > 0 {
-			return path, nil
-		}
-	}
-	return "", nil
-}
-
-func (h *Holder) remember(authorities []plan.Authority) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.wanted = map[string]plan.Authority{}
-	for _, a := range authorities {
-		h.wanted[a.Name] = a
-	}
 }
 
 // seen is what the node holds now.

@@ -128,7 +128,7 @@ func (b *batch) accept(leaf *heldLeaf, cert *x509.Certificate, key crypto.Signer
 	}
 	leaf.why = leaf.verdict.Why
 	leaf.Leaf, leaf.verdict = fresh, verdict
-	b.log.Info("issued a certificate", "path", leaf.Path, "why", leaf.why, "until", cert.NotAfter)
+	b.log.Debug("certificate issued", "path", leaf.Path, "why", leaf.why, "until", cert.NotAfter)
 	return nil
 }
 
