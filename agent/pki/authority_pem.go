@@ -132,6 +132,8 @@ func ParsePublicKeys(data []byte) ([]crypto.PublicKey, error) {
 	return all, nil
 }
 
+var errDamaged = errors.New("it is not PEM, or cut off")
+
 // eachBlock calls see for every PEM block. Text before a block is a comment; a block that was cut, or any other text after
 // the last one, is an error: a file that was written halfway must not pass for a shorter one.
 func eachBlock(data []byte, see func(*pem.Block) error) error {
@@ -146,7 +148,7 @@ func eachBlock(data []byte, see func(*pem.Block) error) error {
 	for len(bytes.TrimSpace(data)) > 0 {
 		block, rest := pem.Decode(data)
 		if block == nil {
-			return errors.New("it is not PEM, or cut off")
+			return errDamaged
 		}
 		if err := see(block); err != nil {
 			return err
@@ -155,7 +157,7 @@ func eachBlock(data []byte, see func(*pem.Block) error) error {
 		seen++
 	}
 	if seen != blocks { // Decode skips a block that is damaged
-		return errors.New("a damaged PEM block")
+		return errDamaged
 	}
 	return nil
 }

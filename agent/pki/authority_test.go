@@ -179,7 +179,7 @@ func TestParseKey(t *testing.T) {
 		"cut off":               {sec1[:len(sec1)/2], "not PEM, or cut off"},
 		"garbage after it":      {append(bytes.Clone(sec1), "garbage"...), "not PEM, or cut off"},
 		"a damaged second":      {append(bytes.Clone(sec1), "-----BEGIN X-----\n!\n-----END X-----\n"...), "not PEM, or cut off"},
-		"a damaged first":       {append([]byte("-----BEGIN X-----\n!\n-----END X-----\n"), sec1...), "a damaged PEM block"},
+		"a damaged first":       {append([]byte("-----BEGIN X-----\n!\n-----END X-----\n"), sec1...), "not PEM, or cut off"},
 		"two":                   {append(bytes.Clone(sec1), pkcs8...), "more than one key"},
 		"a certificate":         {a.CertificatePEM(), "a CERTIFICATE where a private key belongs"},
 		"with a password":       {pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der}), "openssl pkey -in KEY -out PLAIN"},
