@@ -115,11 +115,16 @@ func TestReseal(t *testing.T) {
 // Whatever is changed of a sealed record, it does not open.
 func TestTamperedSeal(t *testing.T) {
 	box := newKMS()
-	sealed, err := box.sealer().seal(t.Context(), recordOf(t, Etcd), "alias/pki")
+	bundle, foreign := made(t, Etcd), made(t, Etcd)
+	bundle.Certificates = append(bundle.Certificates, made(t, Etcd).Certificates[0])
+	record, err := newRecord("prod", "i-1", bundle, start)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign := made(t, Etcd)
+	sealed, err := box.sealer().seal(t.Context(), record, "alias/pki")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, change := range map[string]func(r *Record){
 		"another cluster":     func(r *Record) { r.Cluster = "dev" },
 		"another authority":   func(r *Record) { r.Name = Kubernetes },
@@ -129,6 +134,7 @@ func TestTamperedSeal(t *testing.T) {
 		"a shorter nonce":     func(r *Record) { r.Sealed.Nonce = r.Sealed.Nonce[1:] },
 		"the data key":        func(r *Record) { r.Sealed.DataKey[0] ^= 1 },
 		"another certificate": func(r *Record) { r.Generations[0].Certificate = string(foreign.CertificatePEM()) },
+		"another to trust":    func(r *Record) { r.Generations[1].Certificate = string(foreign.CertificatePEM()) },
 		"one more to trust": func(r *Record) {
 			r.Generations = append(r.Generations, Generation{Certificate: string(foreign.CertificatePEM())})
 		},
