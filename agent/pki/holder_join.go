@@ -46,17 +46,36 @@ func (b *batch) request(ctx context.Context, roots []*x509.Certificate, asking [
 		requests[i].Name = leaf.Join
 	}
 	signed, err := b.send(ctx, limit, roots, requests)
+	if err != nil {
+		return b.withoutAny(asking, err)
+	}
 	var errs []error
 	for i, leaf := range asking {
-		problem := err
-		if err == nil {
-			problem = b.joined(leaf, signed[i], keys[i])
-		}
-		if problem != nil {
-			errs = append(errs, b.without(leaf, problem))
+		if err := b.joined(leaf, signed[i], keys[i]); err != nil {
+			errs = append(errs, b.without(leaf, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// withoutAny goes on with what there is of all the certificates that no master signed. Those that the node cannot do
+// without are one error: their reason is the same.
+func (b *batch) withoutAny(asking []*heldLeaf, err error) error {
+	var bad []*heldLeaf
+	for _, leaf := range asking {
+		if leaf.verdict.State == Bad {
+			bad = append(bad, leaf)
+		} else if err := b.without(leaf, err); err != nil {
+			return err
+		}
+	}
+	switch len(bad) {
+	case 0:
+		return nil
+	case 1:
+		return b.without(bad[0], err)
+	}
+	return fmt.Errorf("pki: %d certificates, the first %s (%s): %w", len(bad), bad[0].Path, bad[0].verdict.Why, err)
 }
 
 // send waits for a master that answers.
@@ -69,10 +88,8 @@ func (b *batch) send(ctx context.Context, limit time.Duration, roots []*x509.Cer
 	defer status.Waiting(sending, "pki: join", "a master that signs this node's certificates")()
 	signed, err := b.Holder.Join.Join(sending, roots, requests)
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, context.Cause(ctx)
 	case err != nil:
-		return nil, err
+		return nil, err // also at the deadline: it says what the masters answered
 	case len(signed) != len(requests):
 		return nil, fmt.Errorf("the master sent %d certificates for %d requests", len(signed), len(requests))
 	}
