@@ -26,7 +26,7 @@ func (a *Agent) holder(in *inputs) *pki.Holder {
 	vault := &pki.Vault{
 		Cluster: in.config.Cluster, Instance: in.facts.Instance.ID, Records: in.records,
 		Algorithm: c.KeyAlgorithm, AuthorityLife: c.AuthorityLife,
-		Seal: sealer(in), Evidence: a.evidence(in), Logger: a.Logger,
+		Seal: sealer(in), Evidence: a.evidence(in), EtcdApart: len(in.config.Etcd.Endpoints) > 0, Logger: a.Logger,
 	}
 	return &pki.Holder{
 		Source: &pki.Brought{Refs: c.Authorities, Read: in.engine.Secrets.Read, Next: vault},
@@ -96,7 +96,7 @@ func (a *Agent) evidence(in *inputs) func(ctx context.Context, name string) (str
 		path := authorityFiles[name]
 		_, err := a.host.Read(path)
 		if err == nil {
-			return path + " on this node", nil
+			return path + " of this node", nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", err
@@ -108,7 +108,7 @@ func (a *Agent) evidence(in *inputs) func(ctx context.Context, name string) (str
 		if err != nil || len(seeds) == 0 {
 			return "", err
 		}
-		return "master " + seeds[0].Instance + " in " + discovery.SeedsKey, nil
+		return "master " + seeds[0].Instance + " of " + discovery.SeedsKey, nil
 	}
 }
 

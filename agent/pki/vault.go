@@ -28,9 +28,12 @@ type Vault struct {
 	AuthorityLife time.Duration
 	// Seal opens sealed records, and seals new ones if it has a key. Nil: neither.
 	Seal *Sealer
-	// Evidence tells where this node holds the authority, "" if it does not. With evidence none is created: the one in the
-	// store was lost. May be nil.
+	// Evidence tells where else there is a sign of the authority, such as on this node's disk, "" if nowhere. With evidence
+	// none is created: the one in the store was lost. May be nil.
 	Evidence func(ctx context.Context, name string) (place string, err error)
+	// EtcdApart says that etcd has nodes of its own. They live before there is a master, so that an etcd cluster that has
+	// served is a sign of its own authority only.
+	EtcdApart bool
 	// Anyway creates in spite of any evidence.
 	Anyway bool
 	Logger *slog.Logger

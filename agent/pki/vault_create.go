@@ -128,13 +128,16 @@ func (v *Vault) evidence(ctx context.Context, name string) (string, error) {
 			return "", fmt.Errorf("authority %s: %w", name, err)
 		}
 		if place != "" {
-			return place + " is on this node", nil
+			return place + " is", nil
 		}
 	}
 	if _, _, err := v.Records.Get(ctx, PublicKey(name)); err == nil {
 		return PublicKey(name) + " is", nil
 	} else if !errors.Is(err, store.ErrAbsent) {
 		return "", unknown(err)
+	}
+	if v.EtcdApart && name != Etcd {
+		return "", nil
 	}
 	return v.etcdEvidence(ctx)
 }

@@ -117,7 +117,7 @@ func TestEvidence(t *testing.T) {
 		"etcd being restored":  {map[string]string{"etcd/main/lineage.json": `{"state":"restoring"}`}, "", "etcd/main/lineage.json is"},
 		"a garbled lineage":    {map[string]string{"etcd/events/lineage.json": "{"}, "", "etcd/events/lineage.json is"},
 		"a backup":             {map[string]string{"etcd/main/backups/1/x/manifest.json": "{}"}, "", "backups/1/x/manifest.json is"},
-		"this node's own disk": {nil, "/etc/kubernetes/pki/etcd/ca.key", "/etc/kubernetes/pki/etcd/ca.key is on this node"},
+		"this node's own disk": {nil, "/etc/kubernetes/pki/etcd/ca.key", "/etc/kubernetes/pki/etcd/ca.key is"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			records := newMemory()
@@ -141,7 +141,18 @@ func TestEvidence(t *testing.T) {
 			}
 		})
 	}
-	vault := testVault(newMemory())
+	records := newMemory()
+	records.records["etcd/main/lineage.json"] = `{"state":"running"}`
+	vault := testVault(records)
+	_, err := vault.Private(t.Context(), Kubernetes)
+	wantError(t, err, "etcd/main/lineage.json is")
+	vault.EtcdApart = true
+	if _, err := vault.Private(t.Context(), Kubernetes); err != nil {
+		t.Errorf("the first master beside nodes of etcd's own: %v", err)
+	}
+	_, err = vault.Private(t.Context(), Etcd)
+	wantError(t, err, "etcd/main/lineage.json is")
+	vault = testVault(newMemory())
 	vault.Evidence = func(context.Context, string) (string, error) { return "", errServer }
 	if _, err := vault.Private(t.Context(), Etcd); !errors.Is(err, errServer) {
 		t.Errorf("evidence that cannot be looked at: %v", err)
