@@ -103,7 +103,7 @@ func (f *pkiFlags) vault(ctx context.Context, shared *common, place string, stde
 	logger := shared.logger(stderr)
 	vault := &pki.Vault{
 		Cluster: asked.Cluster, Instance: "rekindle pki", Algorithm: asked.PKI.KeyAlgorithm,
-		AuthorityLife: asked.PKI.AuthorityLife, Logger: logger,
+		AuthorityLife: asked.PKI.AuthorityLife, EtcdApart: len(asked.Etcd.Endpoints) > 0, Logger: logger,
 	}
 	if dir, ok := strings.CutPrefix(place, "dir://"); ok && strings.HasPrefix(dir, "/") {
 		vault.Records = store.NewDir(dir)
