@@ -58,9 +58,17 @@ func (b *bench) bake(root string) error {
 	})
 }
 
-// measure boots one instance to fill the cache, and then the runs.
-func (b *bench) measure(ctx context.Context, role string, runs int) ([]sample, error) {
+// measure boots one instance to fill the cache, and then the runs. Minions boot beside a master, which signs their
+// certificates.
+func (b *bench) measure(ctx context.Context, role string, runs int) (_ []sample, err error) {
 	b.cache = ""
+	if role != "master" {
+		_, end, err := b.launch(ctx, "master")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, end()) }()
+	}
 	first, err := b.boot(ctx, role, func(n *node.Node) error {
 		b.cache = filepath.Join(b.dir, "cache-"+role)
 		return os.CopyFS(b.cache, os.DirFS(n.Path(cacheDir)))
@@ -91,36 +99,53 @@ func (b *bench) tell(role, name string, s sample) {
 	}
 }
 
-// boot launches an instance, waits until it is ready, looks at it, and terminates it. The records of its cluster go:
-// the next master creates one, instead of waiting for this one's data.
-func (b *bench) boot(ctx context.Context, role string, look func(*node.Node) error) (s sample, err error) {
-	ctx, cancel := context.WithTimeout(ctx, bootLimit)
-	defer cancel()
+// launch launches an instance and waits until it is ready. End terminates it; with a master its cluster goes, too: the
+// next one makes a new one, with authorities and etcd, instead of waiting for this one's data.
+func (b *bench) launch(ctx context.Context, role string) (n *node.Node, end func() error, err error) {
 	profile := region.NodeProfile
 	if role == "master" {
 		profile = region.MasterProfile
 	}
 	i, err := b.region.Cloud.Launch(cloud.InstanceSpec{
 		Type: "m5.large", Role: profile, UserData: []byte("store: " + store + "\n"),
-		Tags: map[string]string{"rekindle:role": role}, Metadata: cloud.MetadataOptions{Tags: true},
+		Tags:     map[string]string{"rekindle:role": role, "rekindle:cluster": "demo"},
+		Metadata: cloud.MetadataOptions{Tags: true},
 	})
 	if err != nil {
-		return s, err
+		return nil, nil, err
 	}
-	defer func() {
+	end = func() error {
 		b.region.Cloud.Terminate(i.ID)
 		b.region.Cloud.Settle()
-		err = errors.Join(err, b.region.EmptyStore(context.WithoutCancel(ctx), store, "etcd/"))
-	}()
+		if role != "master" {
+			return nil
+		}
+		var errs []error
+		for _, path := range []string{"etcd/", "pki/", "discovery/"} {
+			errs = append(errs, b.region.EmptyStore(context.WithoutCancel(ctx), store, path))
+		}
+		return errors.Join(errs...)
+	}
 	b.region.Cloud.Settle()
-	n := b.region.Node(i.ID)
-	if n == nil {
-		return s, errors.Join(fmt.Errorf("instance %s did not start", i.ID), b.region.Err())
+	if n = b.region.Node(i.ID); n == nil {
+		return nil, nil, errors.Join(fmt.Errorf("instance %s did not start", i.ID), b.region.Err(), end())
 	}
 	if _, err := n.Ready(ctx); err != nil {
 		log, _ := os.ReadFile(n.Log) //nolint:errcheck // the error says enough without it
-		return s, fmt.Errorf("%w\n%s", err, log)
+		return nil, nil, errors.Join(fmt.Errorf("%w\n%s", err, log), end())
 	}
+	return n, end, nil
+}
+
+// boot measures one boot.
+func (b *bench) boot(ctx context.Context, role string, look func(*node.Node) error) (s sample, err error) {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	n, end, err := b.launch(ctx, role)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	if s.rss, err = peak(n.PID()); err != nil {
 		return s, err
 	}
@@ -133,7 +158,7 @@ func (b *bench) boot(ctx context.Context, role string, look func(*node.Node) err
 	if err := n.Stop(ctx); err != nil { // what it still had to send is sent now
 		return s, err
 	}
-	s.requests = b.region.Requests(i.ID)
+	s.requests = b.region.Requests(n.ID)
 	return s, look(n)
 }
 
