@@ -60,7 +60,15 @@ func ec2Page[T any](a *call, items []T) ([]T, string, error) {
 // accept applies the request's filters to one resource: values knows the resource's values by the filter's name.
 // Tags are filtered here.
 func (a *call) accept(tags map[string]string, values func(name string) ([]string, bool)) (bool, error) {
-	for _, f := range a.form.filters("Filter", "Value") {
+	return accept(a.filters(), tags, values)
+}
+
+// filters are the request's. What lists thousands of resources reads them once, not for each.
+func (a *call) filters() []filter { return a.form.filters("Filter", "Value") }
+
+// accept is the same with filters that were read before.
+func accept(filters []filter, tags map[string]string, values func(name string) ([]string, bool)) (bool, error) {
+	for _, f := range filters {
 		var have []string
 		if key, isTag := cutTag(f.name); isTag {
 			if v, found := tags[key]; found {

@@ -46,12 +46,13 @@ func describeInstances(a *call) (any, error) {
 		Instances []xmlInstance `xml:"instancesSet>item"`
 	}
 	var all []reservation
+	filters := a.filters()
 	for _, id := range a.order {
 		if len(ids) > 0 && !slices.Contains(ids, id) || !a.known(a.instances[id]) {
 			continue
 		}
 		x := a.describe(a.instances[id])
-		accepted, err := a.accept(a.visibleTags(id, delayOf(a.effects, lateTags)), a.instanceValues(x))
+		accepted, err := accept(filters, a.visibleTags(id, delayOf(a.effects, lateTags)), a.instanceValues(x))
 		if err != nil {
 			return nil, err
 		}
@@ -68,13 +69,14 @@ func describeInstances(a *call) (any, error) {
 
 func describeNetworkInterfaces(a *call) (any, error) {
 	var all []xmlInterface
+	filters := a.filters()
 	for _, id := range a.order {
 		i := a.instances[id]
 		if i.state == "terminated" {
 			continue
 		}
 		x := a.describeInterface(i)
-		accepted, err := a.accept(nil, func(name string) ([]string, bool) {
+		accepted, err := accept(filters, nil, func(name string) ([]string, bool) {
 			v, known := map[string]string{
 				"attachment.instance-id": i.ID, "subnet-id": x.SubnetID, "vpc-id": x.VpcID, "mac-address": x.MAC,
 				"network-interface-id": x.ID, "private-ip-address": x.PrivateIP, "addresses.private-ip-address": x.PrivateIP,

@@ -13,12 +13,12 @@ func describeTags(a *call) (any, error) {
 		Value        string `xml:"value"`
 	}
 	var all []tag
-	late := delayOf(a.effects, lateTags)
+	filters, late := a.filters(), delayOf(a.effects, lateTags)
 	for _, id := range slices.Sorted(maps.Keys(a.tags)) {
 		tags := a.visibleTags(id, late)
 		for _, key := range slices.Sorted(maps.Keys(tags)) {
 			t := tag{id, resourceType(id), key, tags[key]}
-			accepted, err := a.accept(map[string]string{key: tags[key]}, func(name string) ([]string, bool) {
+			accepted, err := accept(filters, map[string]string{key: tags[key]}, func(name string) ([]string, bool) {
 				switch name {
 				case "resource-id":
 					return []string{t.ResourceID}, true
