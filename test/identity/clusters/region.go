@@ -1,0 +1,109 @@
+// Package clusters boots small clusters side by side in one region of a laboratory, each with a store and a name of its
+// own. They fetch their assets from one mirror, so that a cluster costs no more than its nodes.
+package clusters
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"rekindle/test/lab/binaries"
+	"rekindle/test/lab/demo"
+	"rekindle/test/lab/region"
+)
+
+// regionName is in the partition of those whom this project is for first.
+const regionName = "cn-north-1"
+
+// mirror has the objects of all clusters.
+const mirror = "s3://identity-assets/all"
+
+// Limit is for what a busy machine is waited for.
+const Limit = 2 * time.Minute
+
+// Region is a region whose mirror is filled.
+type Region struct {
+	*region.Region
+	Programs binaries.Set
+	Assets   string // the directory that was published
+
+	manifest []byte
+	launch   sync.Mutex // cloud.Settle is not for two at once
+}
+
+// Start builds the programs, unless the agent is given, and starts a region in dir.
+func Start(ctx context.Context, dir, agent string, log io.Writer) (*Region, error) {
+	set, err := binaries.Build(ctx, filepath.Join(dir, "bin"), agent, binaries.Default)
+	if err != nil {
+		return nil, err
+	}
+	r := &Region{Programs: set, Assets: filepath.Join(dir, "assets")}
+	if err := demo.Assets(ctx, r.Assets, dir, set, []string{"master", "minion"}, ""); err != nil {
+		return nil, err
+	}
+	r.Region, err = region.Start(ctx, region.Options{
+		Dir: filepath.Join(dir, "lab"), Name: regionName, Binary: set.Rekindle, Standin: set.Standin,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.fill(ctx, log); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Region) fill(ctx context.Context, log io.Writer) (err error) {
+	if err := r.CreateStore(ctx, mirror); err != nil {
+		return err
+	}
+	if err := r.Publish(ctx, r.Assets, mirror, log); err != nil {
+		return err
+	}
+	r.manifest, err = r.ReadStore(ctx, mirror, "manifest.json")
+	return err
+}
+
+// Cluster is one cluster. It has no nodes yet.
+func (r *Region) Cluster(ctx context.Context, t testing.TB, name string) *Cluster {
+	t.Helper()
+	c := &Cluster{Region: r, Name: name, Bucket: "identity-" + name}
+	c.Store = "s3://" + c.Bucket + "/" + prefix
+	err := r.CreateStore(ctx, c.Store)
+	if err == nil {
+		_, err = r.S3.Client().PutObject(ctx, &awss3.PutObjectInput{
+			Bucket: &c.Bucket, Key: aws.String(prefix + "/manifest.json"), Body: strings.NewReader(string(r.manifest)),
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Await asks until there is no error, and fails the test when that takes too long.
+func Await(ctx context.Context, t testing.TB, what string, ask func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, Limit)
+	defer cancel()
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal(fmt.Errorf("%s: %w: %w", what, ctx.Err(), err))
+		}
+	}
+}
