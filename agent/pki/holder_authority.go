@@ -146,8 +146,8 @@ func (b *batch) read(ctx context.Context, a *heldAuthority, wait *status.Ongoing
 	}
 }
 
-// take accepts what the source says, unless that would make a master another cluster's: a rotation always leaves one
-// certificate that both know. A node that only trusts follows, and says so.
+// take accepts what the source says, unless that would make a master another cluster's: a rotation leaves one certificate
+// that both know, or in the record the fingerprint of the one on the disk. A node that only trusts follows, and says so.
 func (a *heldAuthority) take(fresh *Authority) error {
 	if a.want.Key != "" && fresh.Key == nil {
 		return fmt.Errorf("authority %s: it came without its key", a.want.Name)
@@ -155,12 +155,12 @@ func (a *heldAuthority) take(fresh *Authority) error {
 	if err := fresh.sound(); err != nil {
 		return fmt.Errorf("authority %s: %w", a.want.Name, err)
 	}
-	if a.disk != nil && !related(a.disk, fresh) {
+	if a.disk != nil && !related(a.disk, fresh) && !slices.Contains(fresh.Retired, a.disk.Fingerprint()) {
 		err := fmt.Errorf("authority %s: the store has another one (%.16s) than %s (%.16s)",
 			a.want.Name, fresh.Fingerprint(), a.want.Path, a.disk.Fingerprint())
 		if a.want.Key != "" {
-			return status.Fail(status.ReasonPKIBlocked, "if it was replaced while this node was off, move "+a.want.Path+
-				" away; else correct `store`, or put the cluster's authority back", err)
+			return status.Fail(status.ReasonPKIBlocked, "correct `store`, or put the cluster's authority back; if it was replaced by "+
+				"hand, move "+a.want.Path+" away", err)
 		}
 		a.warning = err.Error() + ": the store's is taken"
 	}

@@ -131,6 +131,22 @@ func TestHoldAnotherAuthority(t *testing.T) {
 }
 
 // An authority that ends soon is warned of, and its last days are not spent renewing.
+// A master that was off while a rotation began and ended follows it: the record says which authorities it replaced.
+func TestHoldAuthorityThatRetired(t *testing.T) {
+	for _, name := range []string{Kubernetes, ServiceAccount} {
+		disk, p, source := testDisk{}, masterPlan(), newSource(t)
+		h := &Holder{Source: source, Read: disk.read}
+		hold(t, h, disk, p)
+		fresh := testAuthority(t, name, 3650*testDay, time.Now())
+		fresh.Retired = []string{"of another rotation", source.authorities[name].Fingerprint()}
+		source.set(name, fresh)
+		changed, warnings := hold(t, h, disk, p)
+		if len(changed) == 0 || len(warnings) > 0 {
+			t.Errorf("%s: new: %v, warnings %q", name, changed, warnings)
+		}
+	}
+}
+
 func TestHoldEndingAuthority(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, p, source := testDisk{}, masterPlan(), newSource(t)

@@ -40,6 +40,8 @@ type Authority struct {
 	Keys []crypto.PublicKey
 	// Key signs. It is nil on nodes that only trust.
 	Key crypto.Signer
+	// Retired are the fingerprints of those that were replaced, as far as masters know.
+	Retired []string
 }
 
 // Source is where authorities come from: a Vault, or the operator's references.

@@ -32,9 +32,15 @@ type Record struct {
 	Rotation *Rotation `json:"rotation,omitempty"`
 	// Generations are all that is trusted; the first signs.
 	Generations []Generation `json:"generations"`
+	// Retired are the fingerprints of generations that rotations have dropped, the last maxRetired of them: a master that
+	// was off meanwhile knows by them that its own was replaced, and not another cluster's.
+	Retired []string `json:"retired,omitempty"`
 	// Sealed holds the private keys, where they are sealed; then no generation has one.
 	Sealed *Sealed `json:"sealed,omitempty"`
 }
+
+// maxRetired bounds Retired.
+const maxRetired = 16
 
 // Writer is who changed the record last. The nonce tells its own retried write from another's.
 type Writer struct {
@@ -190,7 +196,7 @@ func (r *Record) generation(i int) (*Authority, error) {
 
 // Authority is what the record says: without a key while it is sealed.
 func (r *Record) Authority() (*Authority, error) {
-	a := &Authority{Name: r.Name}
+	a := &Authority{Name: r.Name, Retired: slices.Clone(r.Retired)}
 	for i := range r.Generations {
 		one, err := r.generation(i)
 		if err != nil {
@@ -216,7 +222,7 @@ func (r *Record) encode() ([]byte, error) {
 // clone is a record that can be changed without the other.
 func (r *Record) clone() *Record {
 	c := *r
-	c.Generations = slices.Clone(r.Generations)
+	c.Generations, c.Retired = slices.Clone(r.Generations), slices.Clone(r.Retired)
 	if r.Rotation != nil {
 		rotation := *r.Rotation
 		c.Rotation = &rotation

@@ -113,7 +113,13 @@ func (r *Record) finish(guard Guard, now time.Time) (*Record, error) {
 		return nil, refuse("finish", left, "certificates and tokens that the old generation signed would be refused",
 			fmt.Sprintf("wait until the last of them has been renewed, at %s", now.Add(left).UTC().Format(time.RFC3339)))
 	}
-	return r.without(r.Rotation.Other)
+	out, err := r.without(r.Rotation.Other)
+	if err != nil {
+		return nil, err
+	}
+	out.Retired = append(out.Retired, r.Rotation.Other)
+	out.Retired = out.Retired[max(0, len(out.Retired)-maxRetired):]
+	return out, nil
 }
 
 // abort drops the new generation, before it has signed anything.

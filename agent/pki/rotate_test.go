@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/x509"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,6 +39,9 @@ func TestRotation(t *testing.T) {
 			if a.Fingerprint() != want.signs || len(a.Certificates)+len(a.Keys) != want.trusted {
 				t.Errorf("%s: %s signs, %d trusted; want %s and %d", name, a.Fingerprint(), len(a.Certificates)+len(a.Keys), want.signs, want.trusted)
 			}
+		}
+		if a, _ := finished.Authority(); !slices.Equal(a.Retired, []string{old.Fingerprint()}) {
+			t.Errorf("%s: %v are retired, want %s", name, a.Retired, old.Fingerprint())
 		}
 		aborted := step(t, begun.abort)
 		if a, _ := aborted.Authority(); a.Fingerprint() != old.Fingerprint() || aborted.Rotation != nil {

@@ -145,6 +145,9 @@ func sealedWith(r *Record) []byte {
 	for _, g := range r.Generations {
 		out = fmt.Appendf(out, " %q %q", g.Certificate, g.PublicKey)
 	}
+	for _, fingerprint := range r.Retired {
+		out = fmt.Appendf(out, " %q", fingerprint)
+	}
 	return out
 }
 

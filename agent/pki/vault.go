@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rekindle/agent/aws"
@@ -38,7 +39,8 @@ type Vault struct {
 	Anyway bool
 	Logger *slog.Logger
 
-	told sync.Map // what was warned of, by authority
+	told   sync.Map    // what was warned of, by authority
+	probed atomic.Bool // the store honours conditional writes
 }
 
 // tries bounds how often a write that another master was faster with is repeated.

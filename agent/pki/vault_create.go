@@ -1,12 +1,15 @@
 package pki
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"rekindle/agent/status"
 	"rekindle/agent/store"
@@ -50,7 +53,12 @@ func (v *Vault) establish(ctx context.Context, name string, make func() (*Author
 				return nil, err
 			}
 		}
-		if err := v.put(ctx, own, ""); err != nil && !errors.Is(err, store.ErrConflict) {
+		err = v.put(ctx, own, "")
+		if err == nil {
+			v.tell(own, own)
+			return own, nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
 			return nil, err
 		}
 	}
@@ -83,9 +91,18 @@ func (v *Vault) first(ctx context.Context, make func() (*Authority, error)) (*Re
 	return newRecord(v.Cluster, v.Instance, a, time.Now())
 }
 
-// probe finds out whether the store honours conditional writes: some S3-compatible ones ignore the header, and then two
-// masters could both create an authority. The object holds nothing and stays, so that nobody needs to delete.
+// probe finds out, once, whether the store honours conditional writes: some S3-compatible ones ignore the header, and then
+// two masters could both create an authority. The object holds nothing and stays, so that nobody needs to delete.
 func (v *Vault) probe(ctx context.Context) error {
+	if v.probed.Load() {
+		return nil
+	}
+	err := v.probeNow(ctx)
+	v.probed.Store(err == nil)
+	return err
+}
+
+func (v *Vault) probeNow(ctx context.Context) error {
 	for range 2 {
 		_, err := v.Records.Put(ctx, probeKey, []byte("{}\n"), "")
 		if errors.Is(err, store.ErrConflict) {
@@ -121,25 +138,50 @@ func (v *Vault) mayCreate(ctx context.Context, name string) error {
 		fmt.Errorf("%s is not in the store, and %s: the cluster has this authority already", PrivateKey(name), why))
 }
 
+// evidence asks all at once who may know of the authority: before a first boot goes on, each answer costs a round trip.
 func (v *Vault) evidence(ctx context.Context, name string) (string, error) {
-	if v.Evidence != nil {
-		place, err := v.Evidence(ctx, name)
-		if err != nil {
-			return "", fmt.Errorf("authority %s: %w", name, err)
-		}
-		if place != "" {
-			return place + " is", nil
-		}
+	asked := []func(context.Context) (string, error){
+		func(ctx context.Context) (string, error) { return v.elsewhere(ctx, name) },
+		func(ctx context.Context) (string, error) { return v.announced(ctx, name) },
 	}
-	if _, _, err := v.Records.Get(ctx, PublicKey(name)); err == nil {
-		return PublicKey(name) + " is", nil
-	} else if !errors.Is(err, store.ErrAbsent) {
-		return "", unknown(err)
+	if name == Etcd || !v.EtcdApart {
+		asked = append(asked, v.etcdEvidence)
 	}
-	if v.EtcdApart && name != Etcd {
+	found := make([]string, len(asked))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, ask := range asked {
+		group.Go(func() (err error) {
+			found[i], err = ask(ctx)
+			return err
+		})
+	}
+	err := group.Wait()
+	return cmp.Or(found...), err
+}
+
+func (v *Vault) elsewhere(ctx context.Context, name string) (string, error) {
+	if v.Evidence == nil {
 		return "", nil
 	}
-	return v.etcdEvidence(ctx)
+	place, err := v.Evidence(ctx, name)
+	if err != nil {
+		return "", fmt.Errorf("authority %s: %w", name, err)
+	}
+	if place == "" {
+		return "", nil
+	}
+	return place + " is", nil
+}
+
+func (v *Vault) announced(ctx context.Context, name string) (string, error) {
+	_, _, err := v.Records.Get(ctx, PublicKey(name))
+	if errors.Is(err, store.ErrAbsent) {
+		return "", nil
+	}
+	if err != nil {
+		return "", unknown(err)
+	}
+	return PublicKey(name) + " is", nil
 }
 
 // enough bounds a listing: a cluster that has lived has backups, and the first of them says so.
