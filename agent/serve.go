@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -34,11 +35,7 @@ func (a *Agent) serve(n *node) {
 		if !signs {
 			return
 		}
-		for _, address := range addresses(n) {
-			a.spawn(func(ctx context.Context) {
-				a.serveJoins(ctx, n, signer, netip.AddrPortFrom(address, uint16(n.config.Join.Port)))
-			})
-		}
+		a.spawn(func(ctx context.Context) { a.serveJoins(ctx, n, signer) })
 		a.spawn(func(ctx context.Context) { a.announce(ctx, n) })
 	})
 }
@@ -46,7 +43,7 @@ func (a *Agent) serve(n *node) {
 // served tells whether the agent served nodes on this machine before: then it goes on at once, since an apply may have to
 // wait for its turn, and those that join need not.
 func (a *Agent) served() bool {
-	_, err := a.joinCertificate()
+	_, err := a.joinCertificate().get()
 	return err == nil
 }
 
@@ -75,27 +72,35 @@ const (
 	announceAgain = 30 * time.Minute
 )
 
-// serveJoins signs certificates at one address until ctx ends. A port that somebody else uses is tried again.
-func (a *Agent) serveJoins(ctx context.Context, n *node, signer plan.Authority, address netip.AddrPort) {
+// serveJoins signs certificates until ctx ends. A port that somebody else uses is tried again.
+func (a *Agent) serveJoins(ctx context.Context, n *node, signer plan.Authority) {
 	for {
-		err := a.serveJoin(ctx, n, signer, address)
+		err := a.serveJoin(ctx, n, signer)
 		if ctx.Err() != nil {
 			return
 		}
 		a.board.JoinOff(err)
-		a.Logger.Error("joins are not served", "address", address, "error", err)
+		a.Logger.Error("joins are not served", "error", err)
 		if !pause(ctx, listenPause) {
 			return
 		}
 	}
 }
 
-func (a *Agent) serveJoin(ctx context.Context, n *node, signer plan.Authority, address netip.AddrPort) error {
+// serveJoin is one server, at all of the node's addresses: what it bounds, it bounds for all of them together.
+func (a *Agent) serveJoin(ctx context.Context, n *node, signer plan.Authority) error {
 	sts, err := n.clients.STSEndpoint(ctx)
 	if err != nil {
 		return err
 	}
 	self := n.facts.Instance
+	authority := &pair[*pki.Authority]{
+		read: a.host.Read, certificate: signer.Path, key: signer.Key,
+		parse: func(certificates, key []byte) (*pki.Authority, error) {
+			return pki.Parse(signer.Name, certificates, key)
+		},
+	}
+	own := a.joinCertificate()
 	server, err := join.NewServer(join.ServerOptions{
 		Cluster: n.config.Cluster, Account: self.AccountID, Partition: self.Partition, Region: self.Region,
 		STS: sts, HTTP: n.clients.HTTPClient(),
@@ -103,9 +108,9 @@ func (a *Agent) serveJoin(ctx context.Context, n *node, signer plan.Authority, a
 			return n.clients.EC2().DescribeInstances(ctx, ask, options...)
 		}, self.Region),
 		Tags:      facts.ParseTags,
-		Authority: func(context.Context) (*pki.Authority, error) { return a.readAuthority(signer) },
+		Authority: func(context.Context) (*pki.Authority, error) { return authority.get() },
 		Life:      n.config.PKI.Life, IAMRoles: n.config.Join.IAMRoles, Roles: n.config.Join.Roles,
-		Answered: func(reason join.Reason, instance string, took time.Duration) {
+		Observe: func(reason join.Reason, instance string, took time.Duration) {
 			a.metrics.Joined(string(reason), instance, took)
 		},
 		Logger: a.Logger,
@@ -113,40 +118,42 @@ func (a *Agent) serveJoin(ctx context.Context, n *node, signer plan.Authority, a
 	if err != nil {
 		return err
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address.String())
+	listeners, where, err := listen(ctx, addresses(n), n.config.Join.Port)
 	if err != nil {
 		return fmt.Errorf("join server: %w", err)
 	}
-	a.board.JoinServing(address.String())
+	a.board.JoinServing(where)
 	a.metrics.JoinInFlight(server.InFlight)
-	a.Logger.Info("signing certificates for nodes that join", "address", address)
-	return server.Serve(ctx, listener, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.joinCertificate() })
+	a.Logger.Info("signing certificates for nodes that join", "address", where)
+	return server.Serve(ctx, listeners, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.get() })
 }
 
-// readAuthority reads what the last resync left: a rotation is seen with the next certificate that is signed.
-func (a *Agent) readAuthority(from plan.Authority) (*pki.Authority, error) {
-	certificates, err := a.host.Read(from.Path)
-	if err != nil {
-		return nil, err
+// joinCertificate is the join server's own.
+func (a *Agent) joinCertificate() *pair[*tls.Certificate] {
+	return &pair[*tls.Certificate]{
+		read: a.host.Read, certificate: joinCertPath, key: joinKeyPath,
+		parse: func(certificate, key []byte) (*tls.Certificate, error) {
+			pair, err := tls.X509KeyPair(certificate, key)
+			return &pair, err
+		},
 	}
-	key, err := a.host.Read(from.Key)
-	if err != nil {
-		return nil, err
-	}
-	return pki.Parse(from.Name, certificates, key)
 }
 
-func (a *Agent) joinCertificate() (*tls.Certificate, error) {
-	certificate, err := a.host.Read(joinCertPath)
-	if err != nil {
-		return nil, err
+// listen listens at all addresses, or at none.
+func listen(ctx context.Context, at []netip.Addr, port int) (all []net.Listener, where string, err error) {
+	var texts []string
+	for _, address := range at {
+		text := netip.AddrPortFrom(address, uint16(port)).String()
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", text)
+		if err != nil {
+			for _, l := range all {
+				_ = l.Close() // nothing was served at it
+			}
+			return nil, "", err
+		}
+		all, texts = append(all, l), append(texts, text)
 	}
-	key, err := a.host.Read(joinKeyPath)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	return &pair, err
+	return all, strings.Join(texts, ", "), nil
 }
 
 // announce tells the store where this master is, and repeats it, so that the seeds stay young.

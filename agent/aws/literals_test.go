@@ -19,7 +19,6 @@ var partitionWords = []string{"us-east-1", "arn:aws:", "amazonaws.com"}
 // partitionAllowed are the places that have to name one, by path from the module's root and word.
 var partitionAllowed = map[string]string{
 	"agent/facts/identity.go us-east-1": "private DNS names of the oldest region have a domain of their own",
-	"agent/join/instance.go us-east-1":  "the same, of an instance that joins",
 	"agent/plan/funcs.go amazonaws.com": "ECR's registries of all partitions, for the kubelet's credential provider",
 	"agent/check.go amazonaws.com":      "the made-up node, in China, that a role is checked with",
 }

@@ -58,20 +58,22 @@ func (i Instance) NodeIPs(family string) ([]netip.Addr, error) {
 	return want, nil
 }
 
-// privateDNSName is what EC2 calls PrivateDnsName, which the cloud provider looks instances up by. It is made, not
-// read: IMDS' hostname and local-hostname carry the domain of the VPC's DHCP options (kOps #13358).
-func (i Instance) privateDNSName() string {
-	domain := i.Region + ".compute.internal"
-	if i.Region == "us-east-1" { // the oldest region alone has this name
+// PrivateDNSName is what EC2 calls PrivateDnsName, which the cloud provider looks instances up by. It is made, not read:
+// IMDS' hostname and local-hostname carry the domain of the VPC's DHCP options (kOps #13358), and DescribeInstances has it
+// only once the instance runs, and only where the VPC has DNS host names. Resource says that the hostname type is the
+// resource name; an instance without a primary IPv4 address has no other.
+func PrivateDNSName(id, region string, primary netip.Addr, resource bool) string {
+	domain := region + ".compute.internal"
+	if region == "us-east-1" { // the oldest region alone has this name
 		domain = "ec2.internal"
 	}
 	switch {
-	case i.Region == "":
+	case region == "":
 		return ""
-	case i.ResourceName, !i.PrivateIPv4.IsValid(): // an IPv6-only subnet knows resource names only
-		return i.ID + "." + domain
+	case resource, !primary.Is4():
+		return id + "." + domain
 	}
-	return "ip-" + strings.ReplaceAll(i.PrivateIPv4.String(), ".", "-") + "." + domain
+	return "ip-" + strings.ReplaceAll(primary.String(), ".", "-") + "." + domain
 }
 
 // isResourceName tells from IMDS' hostname whether the instance's hostname type is "resource name". IMDS does not have

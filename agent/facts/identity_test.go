@@ -21,7 +21,7 @@ func TestPrivateDNSName(t *testing.T) {
 		{Instance{ID: "i-1", Region: "cn-north-1"}, "i-1.cn-north-1.compute.internal"},
 		{Instance{ID: "i-1"}, ""},
 	} {
-		if got := tt.instance.privateDNSName(); got != tt.want {
+		if got := PrivateDNSName(tt.instance.ID, tt.instance.Region, tt.instance.PrivateIPv4, tt.instance.ResourceName); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.instance, got, tt.want)
 		}
 	}

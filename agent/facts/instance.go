@@ -74,7 +74,7 @@ func (r *reading) instance() Instance {
 	i := r.Instance
 	i.SubnetCIDRs = slices.Concat(r.subnet4, r.subnet6)
 	i.VPCCIDRs = slices.Concat(r.vpc4, r.vpc6)
-	i.PrivateDNSName = i.privateDNSName()
+	i.PrivateDNSName = PrivateDNSName(i.ID, i.Region, i.PrivateIPv4, i.ResourceName)
 	return i
 }
 

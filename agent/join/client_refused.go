@@ -17,7 +17,7 @@ import (
 
 // maxRetryAfter bounds what is believed of a Retry-After: a master can only guess how soon it is through with the others,
 // and 2,000 nodes that ask twice a minute cost it next to nothing.
-const maxRetryAfter = 30 * time.Second
+const maxRetryAfter = 15 * time.Second
 
 // maxShown bounds the masters that a message names.
 const maxShown = 5

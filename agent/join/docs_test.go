@@ -51,6 +51,9 @@ func TestDocs(t *testing.T) {
 	if len(names) < 20 || len(answers) != len(names) {
 		t.Fatalf("%d reasons, and %d have an answer", len(names), len(answers))
 	}
+	if all := Reasons(); !slices.Equal(all, names) {
+		t.Errorf("Reasons() has %v, want those that wire.go declares: %v", all, names)
+	}
 	var rows []string
 	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z][A-Za-z]+)` \\| ([0-9]+) \\| (.+) \\| (.+) \\|$").FindAllStringSubmatch(string(data), -1) {
 		rows = append(rows, row[1])
@@ -70,7 +73,8 @@ func TestDocs(t *testing.T) {
 	l := Limits{}.withDefaults()
 	for _, text := range []string{
 		fmt.Sprintf("verifies %d requests at once and lets %d more wait", l.Verifications, l.Queue),
-		fmt.Sprintf("keeps %d connections open, 2,048 in all", l.PerAddress),
+		fmt.Sprintf("keeps %d connections open", l.PerAddress), fmt.Sprintf("serves %d connections at once", l.Connections),
+		fmt.Sprintf("closed after %.0f s", newRoom(l).life.Seconds()), fmt.Sprintf("longer than %.0f s", maxWait.Seconds()),
 		fmt.Sprintf("A request ends after %.0f s", l.Deadline.Seconds()),
 		fmt.Sprintf("up to %d instances", lookupSize), "TCP 3988", "ec2:DescribeInstances",
 	} {
@@ -78,7 +82,7 @@ func TestDocs(t *testing.T) {
 			t.Errorf("docs/join.md lacks %q", text)
 		}
 	}
-	if l.Connections != 2048 || l.Burst != 10 || l.Rate != 1 {
+	if l.Burst != 10 || l.Rate != 1 {
 		t.Errorf("docs/join.md says other limits than %+v", l)
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"rekindle/agent/facts"
 )
 
 // Instance is what EC2 says of an instance.
@@ -80,7 +81,7 @@ func instanceOf(i types.Instance, region string) Instance {
 		}
 	}
 	resource := i.PrivateDnsNameOptions != nil && i.PrivateDnsNameOptions.HostnameType == types.HostnameTypeResourceName
-	instance.Names = []string{instance.ID, privateDNSName(instance.ID, primary, region, resource)}
+	instance.Names = []string{instance.ID, facts.PrivateDNSName(instance.ID, region, primary, resource)}
 	return instance
 }
 
@@ -98,17 +99,4 @@ func add(to *[]netip.Addr, text *string) netip.Addr {
 	}
 	*to = append(*to, address)
 	return address
-}
-
-// privateDNSName is EC2's PrivateDnsName as package facts makes it, which does not read it either: EC2 has it only once
-// the instance runs, and only where the VPC has DNS host names.
-func privateDNSName(id string, primary netip.Addr, region string, resource bool) string {
-	domain := region + ".compute.internal"
-	if region == "us-east-1" {
-		domain = "ec2.internal"
-	}
-	if resource || !primary.Is4() {
-		return id + "." + domain
-	}
-	return "ip-" + strings.ReplaceAll(primary.String(), ".", "-") + "." + domain
 }

@@ -11,7 +11,8 @@ import (
 
 // Limits bound what the server spends on those who ask. A zero field takes its default.
 type Limits struct {
-	// Verifications is how many proofs are verified at once (64), and Queue how many requests wait for that (512).
+	// Verifications is how many proofs are verified at once (64), and Queue how many requests wait for that (192: with
+	// those, as many as there are connections). Fewer wait when they would wait for long.
 	Verifications, Queue int
 	// Burst and Rate are how many requests one address makes at once (10), and per second from then on (1). A node makes
 	// two: for a nonce and for its certificates.
@@ -19,7 +20,8 @@ type Limits struct {
 	Rate  float64
 	// Addresses is how many addresses' requests are counted (8192).
 	Addresses int
-	// Connections is how many may be open (2048), and PerAddress how many of one address (16).
+	// Connections is how many are served at once (256), and PerAddress how many of one address are open (4). A node needs
+	// one. Each takes some 60 KiB of memory while a mass join lasts.
 	Connections, PerAddress int
 	// Deadline bounds a request, its wait included (25 s: nodes wait for 30).
 	Deadline time.Duration
@@ -27,7 +29,7 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	for field, value := range map[*int]int{
-		&l.Verifications: 64, &l.Queue: 512, &l.Burst: 10, &l.Addresses: 8192, &l.Connections: 2048, &l.PerAddress: 16,
+		&l.Verifications: 64, &l.Queue: 192, &l.Burst: 10, &l.Addresses: 8192, &l.Connections: 256, &l.PerAddress: 4,
 	} {
 		if *field <= 0 {
 			*field = value
@@ -42,10 +44,12 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// The bounds of Retry-After before it is spread.
+// The bounds of Retry-After before it is spread by up to half as much again.
 const (
 	minRetry = time.Second
-	maxRetry = time.Minute
+	maxRetry = 10 * time.Second
+	// maxWait is how long a request may be expected to wait: the rest of the deadline is for its verification.
+	maxWait = 15 * time.Second
 )
 
 // gate lets requests in.
@@ -54,8 +58,8 @@ type gate struct {
 	slots  chan struct{} // one in it for each verification
 
 	mu       sync.Mutex
-	inside   int           // requests being read, waiting or verified
-	took     time.Duration // what a verification takes, on average
+	inside   int // requests being read, waiting or verified
+	pace     pace
 	visitors map[netip.Addr]*bucket
 }
 
@@ -67,7 +71,7 @@ type bucket struct {
 
 func newGate(l Limits) *gate {
 	return &gate{
-		limits: l, slots: make(chan struct{}, l.Verifications), took: 100 * time.Millisecond, visitors: map[netip.Addr]*bucket{},
+		limits: l, slots: make(chan struct{}, l.Verifications), pace: pace{rate: firstPace}, visitors: map[netip.Addr]*bucket{},
 	}
 }
 
@@ -115,8 +119,9 @@ func (g *gate) forget(now time.Time) {
 func (g *gate) enter() (leave func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.inside >= g.limits.Verifications+g.limits.Queue {
-		return nil, refuse(Busy, "%d requests are waiting", g.inside)
+	waiting := g.inside - g.limits.Verifications
+	if waiting >= g.limits.Queue || waiting > 0 && g.pace.wait(g.inside) > maxWait {
+		return nil, refuse(Busy, "%d requests are waiting, and %.0f a second get through", waiting, g.pace.rate)
 	}
 	g.inside++
 	return func() {
@@ -133,22 +138,22 @@ func (g *gate) turn(ctx context.Context) (done func(), err error) {
 	case <-ctx.Done():
 		return nil, refuse(Busy, "the wait for a verification: %w", context.Cause(ctx))
 	}
-	began := time.Now()
 	return func() {
 		<-g.slots
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.took += (time.Since(began) - g.took) / 8
+		g.pace.completed(time.Now(), g.inside > g.limits.Verifications)
 	}, nil
 }
 
-// retryAfter is when a refused node should come back, in seconds: when those who wait now will be through, and then
-// spread over as long again, so that they do not come back together.
+// retryAfter is when a refused node should come back, in seconds: when those who wait now will be through, and spread, so
+// that they do not come back together. It is short: a node that comes too early costs little, and one that comes late has
+// waited while the master stood idle.
 func (g *gate) retryAfter() int {
 	g.mu.Lock()
-	wait := g.took * time.Duration(g.inside) / time.Duration(g.limits.Verifications)
+	wait := g.pace.wait(g.inside)
 	g.mu.Unlock()
 	wait = max(minRetry, min(wait, maxRetry))
-	wait += rand.N(wait + time.Second)
+	wait += rand.N(max(wait/2, 2*time.Second))
 	return int(math.Ceil(wait.Seconds()))
 }

@@ -3,6 +3,7 @@ package join
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -154,11 +155,71 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("only %d different answers", len(seen))
 		}
 	}
-	bounds(1, 4)
-	g.inside, g.took = 576, 2*time.Second
-	bounds(18, 37)
-	g.took = time.Hour
-	bounds(60, 121)
+	bounds(1, 3)
+	g.inside = 600 // at 100 a second
+	bounds(6, 9)
+	g.pace.rate = 1
+	bounds(10, 15)
+	if most := time.Duration(15) * time.Second; most > maxRetryAfter {
+		t.Errorf("nodes believe no more than %s, and would come back together", maxRetryAfter)
+	}
+}
+
+// TestPace: what counts is how many requests get through while others wait, not how long one takes, nor how many ask.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(Limits{Verifications: 10}.withDefaults())
+		serve := func(each time.Duration, inside, batches int) {
+			g.inside = inside
+			for range batches {
+				var all []func()
+				for range 10 {
+					done, err := g.turn(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					all = append(all, done)
+				}
+				time.Sleep(each)
+				for _, done := range all {
+					done()
+				}
+			}
+		}
+		near := func(want float64) {
+			t.Helper()
+			if math.Abs(g.pace.rate-want) > want/10 {
+				t.Errorf("%.1f a second, want %.1f", g.pace.rate, want)
+			}
+		}
+		serve(50*time.Millisecond, 100, 200)
+		near(200)
+		serve(10*time.Second, 100, 20)
+		near(1)
+		serve(25*time.Millisecond, 100, 400)
+		near(400)
+		serve(time.Minute, 10, 10) // nobody waits
+		near(400)
+	})
+}
+
+// TestLongWaits: nobody is let in to wait for longer than a request may take, but as many as can be verified always are.
+func TestLongWaits(t *testing.T) {
+	g := newGate(Limits{Verifications: 20, Queue: 1000}.withDefaults())
+	enter := func() (n int) {
+		for g.inside = 0; ; n++ {
+			if _, err := g.enter(); err != nil {
+				wantRefusal(t, "the next", err, Busy)
+				return n
+			}
+		}
+	}
+	for rate, want := range map[float64]int{minPace: 21, 10: 151, 500: 1020} {
+		g.pace.rate = rate
+		if got := enter(); got != want {
+			t.Errorf("at %.0f a second %d are let in, want %d", rate, got, want)
+		}
+	}
 }
 
 // TestBusyLog: a flood is one line a second, with the number of those left out.

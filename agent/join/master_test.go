@@ -187,7 +187,7 @@ func newMaster(t testing.TB, change ...func(*ServerOptions)) *master {
 		HTTP: &http.Client{Transport: m.sts}, Life: 720 * time.Hour, IAMRoles: []string{"minions"}, Roles: []string{"minion"},
 		Instances: m.describe, Tags: testTags,
 		Authority: func(context.Context) (*pki.Authority, error) { return m.authority, nil },
-		Observe: func(r Reason, _ time.Duration) {
+		Observe: func(r Reason, _ string, _ time.Duration) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.observed = append(m.observed, r)

@@ -167,8 +167,7 @@ func (s *Server) refuse(w http.ResponseWriter, a *attempt, began time.Time, err 
 }
 
 func (s *Server) count(reason Reason, a *attempt, took time.Duration) {
-	s.o.Observe(reason, took)
-	s.o.Answered(reason, a.body.Instance, took)
+	s.o.Observe(reason, a.body.Instance, took)
 }
 
 // tell logs a refusal. Those for Busy, which are without number when it matters, are one line a second.

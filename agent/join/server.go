@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,11 +38,10 @@ type ServerOptions struct {
 	// IAMRoles and Roles are config.Join's.
 	IAMRoles, Roles []string
 	Limits          Limits
-	// Observe is told of every request for certificates that was answered, and of those for a nonce that were refused.
-	Observe func(Reason, time.Duration)
-	// Answered is told of the same, and which instance the request said to come from: "" when that was not understood.
-	Answered func(reason Reason, instance string, took time.Duration)
-	Logger   *slog.Logger
+	// Observe is told of every request for certificates that was answered, and of those for a nonce that were refused, with
+	// the instance that the request said to come from: "" when that was not understood.
+	Observe func(reason Reason, instance string, took time.Duration)
+	Logger  *slog.Logger
 }
 
 // Server signs certificates for the cluster's instances. It is safe for concurrent use.
@@ -54,6 +54,7 @@ type Server struct {
 	proofs   proofParser
 	nonces   *nonces
 	gate     *gate
+	room     *room
 	lookups  *lookups
 	busy     atomic.Int64 // refusals for Busy that were not logged
 	told     atomic.Int64 // when one was, Unix
@@ -75,16 +76,13 @@ func NewServer(o ServerOptions) (*Server, error) {
 		return nil, fmt.Errorf("join server: %w", err)
 	}
 	if o.Observe == nil {
-		o.Observe = func(Reason, time.Duration) {}
-	}
-	if o.Answered == nil {
-		o.Answered = func(Reason, string, time.Duration) {}
+		o.Observe = func(Reason, string, time.Duration) {}
 	}
 	o.Limits = o.Limits.withDefaults()
 	sts := &url.URL{Scheme: o.STS.Scheme, Host: o.STS.Host, Path: cmp.Or(o.STS.Path, "/")}
 	return &Server{
 		o: o, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), http: stsClient(o.HTTP, o.Limits.Verifications), sts: sts, iamRoles: roles,
-		proofs: newProofParser(sts, o.Region), nonces: newNonces(o.Cluster), gate: newGate(o.Limits),
+		proofs: newProofParser(sts, o.Region), nonces: newNonces(o.Cluster), gate: newGate(o.Limits), room: newRoom(o.Limits),
 		lookups: newLookups(o.Instances),
 	}, nil
 }
@@ -129,45 +127,53 @@ const (
 	closeTime  = 5 * time.Second  // for the requests that are on their way when the server ends
 )
 
-// Serve answers until ctx ends, and then returns nil. It closes the listener.
+// Serve answers on the listeners until ctx ends, and then returns nil. It ends when one of them fails, and closes them all.
 func (s *Server) Serve(
-	ctx context.Context, listener net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error),
+	ctx context.Context, listeners []net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error),
 ) error {
-	server := &http.Server{
+	server := s.http1(ctx, certificate)
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var serving sync.WaitGroup
+	for _, l := range listeners {
+		limited := newLimited(l, s.room, s.crowded)
+		serving.Go(func() { stop(server.ServeTLS(limited, "", "")) })
+	}
+	<-running.Done()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		server.Close()
+	}
+	serving.Wait()
+	s.lookups.wg.Wait() // they end with those who ask
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("join server: %w", context.Cause(running))
+}
+
+// http1 serves HTTP/1.1 alone, without resumption of TLS: two requests after each other on one connection in weeks have
+// no use for HTTP/2 or tickets, nor for what both can be attacked with.
+func (s *Server) http1(ctx context.Context, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Server{
 		Handler:           s.Handler(),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate, SessionTicketsDisabled: true},
+		Protocols:         &protocols,
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       readTime,
 		WriteTimeout:      readTime + s.o.Limits.Deadline,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    2 * MaxProof,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 4, MaxReceiveBufferPerConnection: 2 * MaxBody},
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // scanners and broken handshakes
 	}
-	l := &limited{
-		Listener: listener, total: s.o.Limits.Connections, each: s.o.Limits.PerAddress, open: map[netip.Addr]int{},
-		refused: func(from netip.Addr) {
-			s.count(Busy, &attempt{from: from}, 0)
-			s.tell(Busy, errors.New("too many connections"), &attempt{from: from})
-		},
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.ServeTLS(l, "", "") }()
-	var err error
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-		err = <-ended
-	}
-	s.lookups.wg.Wait() // they end with those who ask
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("join server: %w", err)
-	}
-	return nil
+}
+
+// crowded refuses a connection of an address that has enough of them.
+func (s *Server) crowded(from netip.Addr) {
+	s.count(Busy, &attempt{from: from}, 0)
+	s.tell(Busy, errors.New("too many connections from this address"), &attempt{from: from})
 }

@@ -25,24 +25,10 @@ import (
 // listen serves a master on loopback, and returns its address. The test's end stops it.
 func (m *master) listen(t *testing.T) string {
 	t.Helper()
-	m.change(func(i *Instance) { i.Addresses = append(i.Addresses, netip.MustParseAddr("127.0.0.1")) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := theKey()
-	leaf, err := pki.Issue(m.authority, pki.Spec{
-		CommonName: "join", Names: []string{ServerName(theCluster)}, Usages: []string{pki.Server}, Life: time.Hour,
-	}, key.Public(), time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate := &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
+	l := m.listenAt(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() {
-		ended <- m.Serve(ctx, l, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil })
-	}()
+	go func() { ended <- m.Serve(ctx, []net.Listener{l}, m.certificate(t)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -52,45 +38,94 @@ func (m *master) listen(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// listenAt is a port on loopback, from where the instance may come, too.
+func (m *master) listenAt(t *testing.T) net.Listener {
+	t.Helper()
+	m.change(func(i *Instance) { i.Addresses = append(i.Addresses, netip.MustParseAddr("127.0.0.1")) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// certificate is the master's own.
+func (m *master) certificate(t *testing.T) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	key := theKey()
+	leaf, err := pki.Issue(m.authority, pki.Spec{
+		CommonName: "join", Names: []string{ServerName(theCluster)}, Usages: []string{pki.Server}, Life: time.Hour,
+	}, key.Public(), time.Now())
+	if err != nil {
+		t.Error(err)
+		return noCertificate
+	}
+	certificate := &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil }
+}
+
 func (m *master) tls(most uint16, protocols ...string) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(m.authority.Certificates[0])
 	return &tls.Config{RootCAs: roots, ServerName: ServerName(theCluster), MinVersion: tls.VersionTLS10, MaxVersion: most, NextProtos: protocols}
 }
 
-// TestServe: the whole way over TLS, with HTTP/1.1 and HTTP/2.
+// TestServe: the whole way over TLS, with HTTP/1.1 whatever else the client would speak.
 func TestServe(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		for _, http2 := range []bool{false, true} {
-			t.Run(fmt.Sprint(tls.VersionName(version), " ", http2), func(t *testing.T) {
-				m := newMaster(t)
-				base := "https://" + m.listen(t)
-				transport := &http.Transport{TLSClientConfig: m.tls(version), ForceAttemptHTTP2: http2}
-				defer transport.CloseIdleConnections()
-				client := &http.Client{Transport: transport}
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			m := newMaster(t)
+			base := "https://" + m.listen(t)
+			transport := &http.Transport{TLSClientConfig: m.tls(version), ForceAttemptHTTP2: true}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport}
 
-				var c Challenge
-				call(t, client, http.MethodGet, base+NoncePath, nil, "", &c)
-				if c.Version != Protocol || time.Since(c.Time).Abs() > time.Minute {
-					t.Errorf("challenge %+v", c)
-				}
-				x := m.exchange(t)
-				x.body.Nonce = c.Nonce
-				data, proof := x.seal(t)
-				var answer Certificates
-				over := call(t, client, http.MethodPost, base+JoinPath, data, proof, &answer)
-				if len(answer.Certificates) != 3 || answer.Version != Protocol {
-					t.Errorf("%d certificates", len(answer.Certificates))
-				}
-				want := "HTTP/1.1 over "
-				if http2 {
-					want = "HTTP/2.0 over "
-				}
-				if over != want+tls.VersionName(version) {
-					t.Errorf("%s", over)
-				}
-			})
+			var c Challenge
+			call(t, client, http.MethodGet, base+NoncePath, nil, "", &c)
+			if c.Version != Protocol || time.Since(c.Time).Abs() > time.Minute {
+				t.Errorf("challenge %+v", c)
+			}
+			x := m.exchange(t)
+			x.body.Nonce = c.Nonce
+			data, proof := x.seal(t)
+			var answer Certificates
+			over := call(t, client, http.MethodPost, base+JoinPath, data, proof, &answer)
+			if len(answer.Certificates) != 3 || answer.Version != Protocol {
+				t.Errorf("%d certificates", len(answer.Certificates))
+			}
+			if over != "HTTP/1.1 over "+tls.VersionName(version) {
+				t.Errorf("%s", over)
+			}
+		})
+	}
+}
+
+// TestServeAtTwoAddresses: one server, whose bounds hold for both together, and which ends when one of them fails.
+func TestServeAtTwoAddresses(t *testing.T) {
+	m := newMaster(t, func(o *ServerOptions) { o.Limits = Limits{PerAddress: 3} })
+	first, second := m.listenAt(t), m.listenAt(t)
+	ended := make(chan error, 1)
+	go func() { ended <- m.Serve(t.Context(), []net.Listener{first, second}, m.certificate(t)) }()
+	var open []net.Conn
+	for n := range 6 {
+		conn, err := tls.Dial("tcp", []net.Listener{first, second}[n%2].Addr().String(), m.tls(tls.VersionTLS13))
+		if err != nil {
+			continue
 		}
+		open = append(open, conn)
+	}
+	if len(open) != 3 {
+		t.Errorf("%d connections are open, and one address may have 3", len(open))
+	}
+	for _, conn := range open {
+		conn.Close()
+	}
+	second.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	if conn, err := net.Dial("tcp", first.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("the other address is still served")
 	}
 }
 
@@ -233,7 +268,7 @@ func TestServeEnds(t *testing.T) {
 		x := m.exchange(t)
 		wg.Go(func() { x.want(t, x.send(t), Granted) })
 		ended := make(chan error, 1)
-		go func() { ended <- m.Serve(ctx, &silent{closed: make(chan struct{})}, noCertificate) }()
+		go func() { ended <- m.Serve(ctx, []net.Listener{&silent{closed: make(chan struct{})}}, noCertificate) }()
 		synctest.Wait()
 		cancel()
 		time.Sleep(time.Second)
@@ -248,7 +283,7 @@ func TestServeEnds(t *testing.T) {
 	})
 	broken := &silent{closed: make(chan struct{})}
 	broken.Close()
-	if err := newMaster(t).Serve(t.Context(), broken, noCertificate); !errors.Is(err, net.ErrClosed) || !strings.HasPrefix(err.Error(), "join server: ") {
+	if err := newMaster(t).Serve(t.Context(), []net.Listener{broken}, noCertificate); !errors.Is(err, net.ErrClosed) || !strings.HasPrefix(err.Error(), "join server: ") {
 		t.Errorf("%v", err)
 	}
 }

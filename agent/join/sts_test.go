@@ -109,11 +109,13 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 	}
 }
 
-// TestAnswered: who counts hears which instance it was about.
-func TestAnswered(t *testing.T) {
+// TestObserve: who counts hears which instance it was about.
+func TestObserve(t *testing.T) {
 	var told []string
 	m := newMaster(t, func(o *ServerOptions) {
-		o.Answered = func(reason Reason, instance string, _ time.Duration) {
+		count := o.Observe
+		o.Observe = func(reason Reason, instance string, took time.Duration) {
+			count(reason, instance, took)
 			told = append(told, string(reason)+" "+instance)
 		}
 	})

@@ -112,12 +112,13 @@ const (
 	Unavailable      Reason = "Unavailable"      // 503 with Retry-After: STS, EC2 or the authority cannot be reached
 )
 
-// Reasons are all of them, in the order in which they are checked.
+// Reasons are all of them, in the order above.
 func Reasons() []string {
 	var all []string
 	for _, r := range []Reason{
 		Granted, Malformed, UnknownRequest, BadCSR, WrongSubject, ForeignCluster, BadNonce, Replayed, WrongHost, Redirected, BadProof,
-		Late, Altered, ForeignPartition, ForeignAccount, WrongRole, NotAnInstance, UnknownInstance, NotRunning, UntaggedCluster, UntaggedRole, WrongAddress, Busy, Unavailable,
+		Late, Altered, ForeignPartition, ForeignAccount, WrongRole, NotAnInstance, UnknownInstance, NotRunning, UntaggedCluster,
+		UntaggedRole, WrongAddress, Busy, Unavailable,
 	} {
 		all = append(all, string(r))
 	}

@@ -55,7 +55,7 @@ func serve(ctx context.Context) error {
 	}
 	stats := masterStats{Answers: map[join.Reason]int{}}
 	var mu sync.Mutex
-	server, err := newServer(ctx, o, authority, func(reason join.Reason, _ time.Duration) {
+	server, err := newServer(ctx, o, authority, func(reason join.Reason, _ string, _ time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()
 		stats.Answers[reason]++
@@ -84,7 +84,7 @@ func serve(ctx context.Context) error {
 	if err := answers.Encode(serving{listener.Addr().String(), authority.CertificatePEM()}); err != nil {
 		return err
 	}
-	err = server.Serve(ctx, listener, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil })
+	err = server.Serve(ctx, []net.Listener{listener}, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil })
 	stopProfile()
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func serve(ctx context.Context) error {
 }
 
 func newServer(
-	ctx context.Context, o order, authority *pki.Authority, observe func(join.Reason, time.Duration),
+	ctx context.Context, o order, authority *pki.Authority, observe func(join.Reason, string, time.Duration),
 ) (*join.Server, error) {
 	clients, err := aws.New(ctx, aws.Options{
 		Region: region, Partition: o.Partition, Endpoints: map[string]string{"ec2": o.API, "sts": o.API},
