@@ -109,12 +109,13 @@ const (
 	kubernetesDir = "/etc/kubernetes"
 	pkiDir        = "/etc/kubernetes/pki"
 	kubeletDir    = "/var/lib/kubelet/pki"
+	joinDir       = "/var/lib/rekindle/pki"
 )
 
 // nameOf is what kubeadm calls the certificate in a file: of a kubeconfig its file name, else the path below the
 // directory (cmd/kubeadm/app/phases/certs).
 func nameOf(file string) string {
-	for _, dir := range []string{pkiDir, kubeletDir} {
+	for _, dir := range []string{pkiDir, kubeletDir, joinDir} {
 		if rest, ok := strings.CutPrefix(file, dir+"/"); ok {
 			return strings.ReplaceAll(strings.TrimSuffix(rest, path.Ext(rest)), "/", "-")
 		}

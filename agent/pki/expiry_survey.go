@@ -35,6 +35,7 @@ func Survey(files Files, now time.Time) (*Expiry, error) {
 		{kubernetesDir, 0, []string{".conf"}},
 		{pkiDir, maxDepth, []string{".crt", ".pem", ".key"}},
 		{kubeletDir, maxDepth, []string{".crt", ".pem", ".key"}},
+		{joinDir, 0, []string{".crt", ".key"}},
 	} {
 		if err := s.walk(look.dir, look.depth, look.kinds); err != nil {
 			return nil, err
@@ -45,6 +46,7 @@ func Survey(files Files, now time.Time) (*Expiry, error) {
 			return nil, err
 		}
 	}
+	s.dropCopies()
 	for _, found := range s.found {
 		if err := s.leaf(found); err != nil {
 			return nil, err
@@ -68,6 +70,8 @@ type survey struct {
 type bundle struct {
 	path  string
 	certs []*x509.Certificate
+	keyed bool // the signer's key lies beside it
+	copy  bool // another file says the same, and has the key
 }
 
 func (s *survey) walk(dir string, depth int, kinds []string) error {
@@ -115,12 +119,12 @@ func (s *survey) authority(file string) error {
 	if err != nil || !certs[0].IsCA {
 		return nil // a certificate of another kind, or broken: leaf says so
 	}
-	s.bundles = append(s.bundles, bundle{file, certs})
 	one := authorityOf(file, certs[0], s.now)
 	key, err := s.read(strings.TrimSuffix(file, path.Ext(file)) + ".key")
 	if err != nil {
 		return err
 	}
+	s.bundles = append(s.bundles, bundle{path: file, certs: certs, keyed: key != nil})
 	if key != nil { // only nodes that sign have it
 		if signer, err := ParseKey(key); err != nil {
 			one.State, one.Problem = Bad, err.Error()
@@ -135,6 +139,17 @@ func (s *survey) authority(file string) error {
 		})
 	}
 	return nil
+}
+
+// dropCopies leaves out files that repeat the signer of an authority whose key lies elsewhere (plan.Authority.Signer): it
+// is the same authority.
+func (s *survey) dropCopies() {
+	for i, b := range s.bundles {
+		if !b.keyed && slices.ContainsFunc(s.bundles, func(o bundle) bool { return o.keyed && o.certs[0].Equal(b.certs[0]) }) {
+			s.bundles[i].copy = true
+			s.result.Authorities = slices.DeleteFunc(s.result.Authorities, func(c Certificate) bool { return c.Path == b.path })
+		}
+	}
 }
 
 // leaf takes all other files.
@@ -179,7 +194,7 @@ func (s *survey) judge(file string, leaf Leaf) Certificate {
 	authority := ""
 	if certs, err := ParseCertificates(leaf.Certificate); err == nil {
 		for _, b := range s.bundles {
-			if issuerOf(certs[0], b.certs) != nil {
+			if !b.copy && issuerOf(certs[0], b.certs) != nil {
 				leaf.Trusted, authority = b.certs, nameOf(b.path)
 				break
 			}

@@ -35,11 +35,13 @@ func newNode(t *testing.T, files map[string][]byte) *host.Host {
 func kubeadmPlan() *plan.Plan {
 	const pki = "/etc/kubernetes/pki/"
 	p := &plan.Plan{Authorities: []plan.Authority{
-		{Name: Kubernetes, Path: pki + "ca.crt", Key: pki + "ca.key"},
+		{Name: Kubernetes, Path: pki + "ca.crt", Key: pki + "ca.key", Signer: pki + "ca-signer.crt"},
 		{Name: Etcd, Path: pki + "etcd/ca.crt", Key: pki + "etcd/ca.key"},
 		{Name: FrontProxy, Path: pki + "front-proxy-ca.crt", Key: pki + "front-proxy-ca.key"},
 		{Name: ServiceAccount, Path: pki + "sa.pub", Key: pki + "sa.key"},
 	}}
+	p.Certs = append(p.Certs, plan.Cert{Path: joinDir + "/join.crt", Key: joinDir + "/join.key", Authority: Kubernetes,
+		CommonName: "join", Usages: []string{Client}, Life: testLife})
 	for file, authority := range map[string]string{
 		"apiserver": Kubernetes, "apiserver-kubelet-client": Kubernetes, "apiserver-etcd-client": Etcd, "etcd/server": Etcd,
 		"etcd/peer": Etcd, "etcd/healthcheck-client": Etcd, "front-proxy-client": FrontProxy,
@@ -69,7 +71,7 @@ func TestSurvey(t *testing.T) {
 		got[one.Name] = one.Authority + " " + one.state()
 	}
 	if diff := cmp.Diff(map[string]string{
-		"apiserver": "ca good", "apiserver-kubelet-client": "ca good", "apiserver-etcd-client": "etcd-ca good", "etcd-server": "etcd-ca good",
+		"join": "ca good", "apiserver": "ca good", "apiserver-kubelet-client": "ca good", "apiserver-etcd-client": "etcd-ca good", "etcd-server": "etcd-ca good",
 		"etcd-peer": "etcd-ca good", "etcd-healthcheck-client": "etcd-ca good", "front-proxy-client": "front-proxy-ca good",
 		"admin.conf": "ca good", "controller-manager.conf": "ca good", "scheduler.conf": "ca good", "super-admin.conf": "ca good",
 		"ca": " good", "etcd-ca": " good", "front-proxy-ca": " good",
