@@ -145,7 +145,7 @@ func (s *survey) authority(file string) error {
 // is the same authority.
 func (s *survey) dropCopies() {
 	for i, b := range s.bundles {
-		if !b.keyed && slices.ContainsFunc(s.bundles, func(o bundle) bool { return o.keyed && o.certs[0].Equal(b.certs[0]) }) {
+		if !b.keyed && slices.ContainsFunc(s.bundles, func(o bundle) bool { return o.keyed && slices.ContainsFunc(o.certs, b.certs[0].Equal) }) {
 			s.bundles[i].copy = true
 			s.result.Authorities = slices.DeleteFunc(s.result.Authorities, func(c Certificate) bool { return c.Path == b.path })
 		}
