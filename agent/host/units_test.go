@@ -129,7 +129,7 @@ func notifyUnit(t *testing.T, b bench) {
 }
 
 func neverReady(t *testing.T, b bench) {
-	b.install(t, "a.service", "[Service]\nType=notify\nTimeoutStartSec=300ms\nExecStart=/usr/bin/helper print=nearly stay\n")
+	b.install(t, "a.service", "[Service]\nType=notify\nTimeoutStartSec=3s\nExecStart=/usr/bin/helper print=nearly stay\n")
 	b.fails(t, "start", "a.service", "timeout", "nearly")
 	b.is(t, "a.service", "failed", "failed")
 
