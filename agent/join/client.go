@@ -77,7 +77,7 @@ func (s *seeker) round(ctx context.Context) ([][]byte, error) {
 			break
 		}
 		left = rest
-		certificates, err := s.ask(ctx, conn, address)
+		certificates, err := s.ask(ctx, conn, address, len(left) == 0)
 		if err == nil {
 			return certificates, nil
 		}

@@ -25,11 +25,11 @@ const (
 // soundNonce is what may stand in a header: a nonce is signed as one.
 var soundNonce = regexp.MustCompile(`^[!-~]{1,128}$`)
 
-// ask goes through the protocol with one master and closes the connection.
-func (s *seeker) ask(ctx context.Context, conn net.Conn, address string) ([][]byte, error) {
+// ask goes through the protocol with one master and closes the connection. With the last that is left it has patience.
+func (s *seeker) ask(ctx context.Context, conn net.Conn, address string, last bool) ([][]byte, error) {
 	defer conn.Close()
 	s.latest = address
-	secure, err := s.handshake(ctx, conn)
+	secure, err := s.handshake(ctx, conn, last)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,8 @@ const (
 	// dialLimit is for one connection. The kernel of a master answers even when its processes are busy.
 	dialLimit = 2 * time.Second
 	// The first handshake may take as long: with a master that hangs the node goes on soon. One that has thousands of
-	// nodes to serve is slower than that, so from round to round a handshake may take longer.
+	// nodes to serve is slower than that: they wait in its kernel's queue, and who leaves it begins at its end again. So
+	// from round to round a handshake may take longer, and with the last master that is left as long as any.
 	firstHandshake, lastHandshake = 2 * time.Second, 16 * time.Second
 )
 
@@ -91,8 +92,12 @@ func (s *seeker) dial(ctx context.Context, address string) (net.Conn, error) {
 }
 
 // handshake makes sure that the other end is a master of this cluster.
-func (s *seeker) handshake(ctx context.Context, conn net.Conn) (*tls.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(firstHandshake<<min(s.rounds-1, 8), lastHandshake))
+func (s *seeker) handshake(ctx context.Context, conn net.Conn, last bool) (*tls.Conn, error) {
+	limit := lastHandshake
+	if !last {
+		limit = min(firstHandshake<<min(s.rounds-1, 8), lastHandshake)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	secure := tls.Client(conn, &tls.Config{
 		RootCAs: s.roots, ServerName: ServerName(s.Cluster), MinVersion: tls.VersionTLS13,

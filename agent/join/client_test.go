@@ -468,6 +468,36 @@ func TestClientPassesByWhatIsDown(t *testing.T) {
 	}
 }
 
+// TestClientWaitsInLine: a master that serves thousands of others lets a connection wait. The node does not give its place
+// up while it knows no other master.
+func TestClientWaitsInLine(t *testing.T) {
+	const line = 12 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		m := s.add(t, "10.0.0.4:3988", &fakeMaster{})
+		serve := s.listen["10.0.0.4:3988"]
+		s.put("10.0.0.4:3988", func(ctx context.Context) (net.Conn, error) {
+			here, there := net.Pipe()
+			go func() { // the kernel's queue
+				defer there.Close()
+				time.Sleep(line)
+				up, err := serve(ctx)
+				if err != nil {
+					return
+				}
+				defer up.Close()
+				go func() { _, _ = io.Copy(up, there) }()
+				_, _ = io.Copy(there, up)
+			}()
+			return newBuffered(here), nil
+		})
+		took := s.mustJoin(t, time.Minute)
+		if took < line || took > line+time.Second || len(s.dialed) != 1 || m.joins.Load() != 1 {
+			t.Errorf("took %v with %d connections", took, len(s.dialed))
+		}
+	})
+}
+
 func (s *scene) seeker(t *testing.T) *seeker {
 	t.Helper()
 	k, err := s.client.newSeeker(s.authority.Certificates, s.requests)

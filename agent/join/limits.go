@@ -21,7 +21,7 @@ type Limits struct {
 	// Addresses is how many addresses' requests are counted (8192).
 	Addresses int
 	// Connections is how many are served at once (256), and PerAddress how many of one address are open (4). A node needs
-	// one. Each takes some 60 KiB of memory while a mass join lasts.
+	// one. Each takes some 80 KiB of memory in a mass join.
 	Connections, PerAddress int
 	// Deadline bounds a request, its wait included (25 s: nodes wait for 30).
 	Deadline time.Duration
