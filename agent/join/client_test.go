@@ -476,12 +476,12 @@ func TestClientWaitsInLine(t *testing.T) {
 		s := newScene(t)
 		m := s.add(t, "10.0.0.4:3988", &fakeMaster{})
 		serve := s.listen["10.0.0.4:3988"]
-		s.put("10.0.0.4:3988", func(ctx context.Context) (net.Conn, error) {
+		s.put("10.0.0.4:3988", func(context.Context) (net.Conn, error) {
 			here, there := net.Pipe()
 			go func() { // the kernel's queue
 				defer there.Close()
 				time.Sleep(line)
-				up, err := serve(ctx)
+				up, err := serve(t.Context()) // the dial is over by then
 				if err != nil {
 					return
 				}
