@@ -31,7 +31,7 @@ func start(t *testing.T) (r *region.Region, assets, binary string) {
 		t.Fatal(err)
 	}
 	assets = filepath.Join(dir, "assets")
-	if err := demo.Assets(t.Context(), assets, dir, set, []string{"minion"}, ""); err != nil {
+	if err := demo.Assets(t.Context(), assets, dir, set, []string{"master", "minion"}, ""); err != nil {
 		t.Fatal(err)
 	}
 	r, err = region.Start(t.Context(), region.Options{
@@ -61,9 +61,7 @@ func TestGroupReplacesAnInstance(t *testing.T) {
 	r, _, _ := start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := r.Group("minion", region.NodeProfile, 1, []byte("store: "+store+"\n")); err != nil {
-		t.Fatal(err)
-	}
+	groups(t, r)
 	first := ready(ctx, t, r, "minion")
 	if len(first.Processes()) == 0 {
 		t.Fatal("no unit runs")
@@ -90,9 +88,8 @@ func TestChecksSeeDamage(t *testing.T) {
 	defer cancel()
 	sniff := verify.Sniff(r)
 	defer sniff.Close()
-	if err := r.Group("minion", region.NodeProfile, 1, []byte("store: "+store+"\n")); err != nil {
-		t.Fatal(err)
-	}
+	groups(t, r)
+	ready(ctx, t, r, "master")
 	n := ready(ctx, t, r, "minion")
 	suite := &verify.Suite{
 		Region: r, Binary: binary, Store: store, Assets: assets, Sniff: sniff,
@@ -110,6 +107,9 @@ func TestChecksSeeDamage(t *testing.T) {
 	}
 	edit(t, n.Path("/usr/local/bin/kubelet"), "x")
 	edit(t, n.Path("/var/lib/kubelet/config.yaml"), "\nmaxPod: 3\n")
+	if err := errors.Join(os.Remove(n.Path("/etc/kubernetes/pki/kube-proxy/client.crt")), os.Chmod(n.Path("/var/lib/kubelet/pki/kubelet.key"), 0o640)); err != nil {
+		t.Fatal(err)
+	}
 	failed := map[string]bool{}
 	err := suite.Run(ctx, func(name, saw string, _ time.Duration, err error) {
 		failed[name] = err != nil
@@ -118,11 +118,20 @@ func TestChecksSeeDamage(t *testing.T) {
 	if err == nil {
 		t.Error("the suite is content")
 	}
-	// A minion has no etcd, and its processes spoke to nobody outside.
-	want := map[string]bool{"ready": true, "objects": true, "digests": true, "etcd": false, "kubelet": true, "requests": true,
-		"again": true, "loopback": false}
+	// The master is well, and no process spoke to anybody outside.
+	want := map[string]bool{"ready": true, "objects": true, "digests": true, "etcd": false, "kubelet": true, "identity": true,
+		"kubelets": true, "secrets": true, "requests": true, "again": true, "loopback": false}
 	if !maps.Equal(failed, want) {
 		t.Errorf("failed: %v\n  want: %v", failed, want)
+	}
+}
+
+// groups launches a minion, and a master that signs its certificates.
+func groups(t *testing.T, r *region.Region) {
+	t.Helper()
+	userData := []byte("store: " + store + "\n")
+	if err := errors.Join(r.Group("master", region.MasterProfile, 1, userData), r.Group("minion", region.NodeProfile, 1, userData)); err != nil {
+		t.Fatal(err)
 	}
 }
 

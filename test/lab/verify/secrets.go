@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"rekindle/test/lab/node"
 )
@@ -19,40 +20,51 @@ import (
 // secrets looks for private keys: on the nodes only in files of mode 0600, and nowhere in what the agent says: logs,
 // status, plan, timeline and its records, and what it leaves in the store. A minion cannot read the authorities' keys.
 func (s *Suite) secrets(ctx context.Context) (string, error) {
-	var errs []error
-	keys, looked := 0, 0
-	for _, n := range s.Region.Nodes() {
-		own, err := privateKeys(n)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", n.ID, err)
-		}
-		keys += len(own)
-		said, err := s.sayings(ctx, n)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", n.ID, err)
-		}
-		for where, text := range said {
-			looked++
-			if bytes.Contains(text, []byte("PRIVATE KEY")) {
-				errs = append(errs, fmt.Errorf("%s: %s holds a private key", n.ID, where))
-			}
-			for path, key := range own {
-				if bytes.Contains(text, key) {
-					errs = append(errs, fmt.Errorf("%s: %s holds the key of %s", n.ID, where, path))
-				}
-			}
-		}
-		if s.plans[n.ID].Role == "master" || s.plans[n.ID].Role == "etcd" {
-			continue
-		}
-		if _, err := s.Region.ReadStoreAs(ctx, n.ID, s.Store, "pki/private/kubernetes.json"); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
-			errs = append(errs, fmt.Errorf("%s: a %s reads the authority's key: error %w", n.ID, s.plans[n.ID].Role, err))
-		}
+	nodes := s.Region.Nodes()
+	keys, looked, errs := make([]int, len(nodes)), make([]int, len(nodes)), make([]error, len(nodes))
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		all.Go(func() { keys[i], looked[i], errs[i] = s.secretsOf(ctx, n) })
 	}
-	if keys == 0 {
+	all.Wait()
+	found, places := 0, 0
+	for i := range nodes {
+		found, places = found+keys[i], places+looked[i]
+	}
+	if found == 0 {
 		errs = append(errs, errors.New("no node has a private key"))
 	}
-	return fmt.Sprintf("%d keys, all in files of mode 0600; none in %d logs, states, plans and records", keys, looked), errors.Join(errs...)
+	return fmt.Sprintf("%d keys, all in files of mode 0600; none in %d logs, states, plans and records", found, places), errors.Join(errs...)
+}
+
+// secretsOf is secrets for one node: how many keys it has, and in how many places none of them is.
+func (s *Suite) secretsOf(ctx context.Context, n *node.Node) (keys, looked int, err error) {
+	own, err := privateKeys(n)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", n.ID, err)
+	}
+	said, err := s.sayings(ctx, n)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", n.ID, err)
+	}
+	var errs []error
+	for where, text := range said {
+		if bytes.Contains(text, []byte("PRIVATE KEY")) {
+			errs = append(errs, fmt.Errorf("%s: %s holds a private key", n.ID, where))
+		}
+		for path, key := range own {
+			if bytes.Contains(text, key) {
+				errs = append(errs, fmt.Errorf("%s: %s holds the key of %s", n.ID, where, path))
+			}
+		}
+	}
+	if role := s.plans[n.ID].Role; role != "master" && role != "etcd" {
+		_, err := s.Region.ReadStoreAs(ctx, n.ID, s.Store, "pki/private/kubernetes.json")
+		if err == nil || !strings.Contains(err.Error(), "AccessDenied") {
+			errs = append(errs, fmt.Errorf("%s: a %s reads the authority's key: error %w", n.ID, role, err))
+		}
+	}
+	return len(own), len(said), errors.Join(errs...)
 }
 
 // privateKeys are the middle lines of every private key on a node, by path. It fails when another user could read one.
