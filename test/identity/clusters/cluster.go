@@ -107,8 +107,14 @@ func Ready(ctx context.Context, t testing.TB, n *node.Node) *status.Status {
 	return s
 }
 
-// Resync asks agents that are ready to apply their plans again, and waits until they have.
+// Resync asks agents to apply their plans again, and waits until they have.
 func Resync(ctx context.Context, t testing.TB, nodes ...*node.Node) {
+	t.Helper()
+	Ask(ctx, t, nodes...)()
+}
+
+// Ask asks agents that are ready to apply their plans again. What it returns waits until they have.
+func Ask(ctx context.Context, t testing.TB, nodes ...*node.Node) (await func()) {
 	t.Helper()
 	before := map[*node.Node]time.Time{}
 	for _, n := range nodes {
@@ -117,14 +123,17 @@ func Resync(ctx context.Context, t testing.TB, nodes ...*node.Node) {
 			t.Fatal(err)
 		}
 	}
-	for _, n := range nodes {
-		Await(ctx, t, n.ID+" resyncs", func() error {
-			s, err := n.Status()
-			if err == nil && !s.Apply.At.After(before[n]) {
-				err = fmt.Errorf("the last apply was at %s: waits for %v", s.Apply.At, s.Waits)
-			}
-			return err
-		})
+	return func() {
+		t.Helper()
+		for _, n := range nodes {
+			Await(ctx, t, n.ID+" resyncs", func() error {
+				s, err := n.Status()
+				if err == nil && !s.Apply.At.After(before[n]) {
+					err = fmt.Errorf("the last apply was at %s: waits for %v", s.Apply.At, s.Waits)
+				}
+				return err
+			})
+		}
 	}
 }
 
