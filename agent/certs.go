@@ -53,7 +53,8 @@ func dialFrom(in *inputs) func(ctx context.Context, network, address string) (ne
 // certs is the holder as apply wants it. Renewals that fail are shown for as long as they do.
 type certs struct {
 	*pki.Holder
-	board *status.Board
+	board   *status.Board
+	metrics *status.Metrics
 }
 
 // Hold implements apply.Certs.
@@ -61,6 +62,7 @@ func (c certs) Hold(ctx context.Context, p *plan.Plan, dry bool) ([]apply.Held, 
 	held, warnings, err := c.Holder.Hold(ctx, p, dry)
 	if !dry && err == nil {
 		c.board.SetWarnings(status.ReasonCertificate, "", warnings...)
+		c.metrics.Renewed(0, len(warnings))
 	}
 	return held, warnings, err
 }

@@ -221,5 +221,5 @@ func (a *Agent) equip(in *inputs) {
 			}, Path: a.host.Path},
 		Unpack: unpack, Timeouts: in.config.Timeouts, Logger: a.Logger,
 	}
-	in.engine.Certs = certs{a.holder(in), a.board}
+	in.engine.Certs = certs{a.holder(in), a.board, a.metrics}
 }

@@ -302,6 +302,31 @@ func hangup(s script, _ []string) error {
 	return syscall.Kill(now.Agent.PID, syscall.SIGHUP)
 }
 
+// encrypted checks which writes asked for SSE-KMS.
+func encrypted(s script, args []string) error {
+	if len(args) != 2 || s.site == nil || s.site.S3 == nil {
+		return errors.New("usage: encrypted PREFIX KEY, with a bucket")
+	}
+	found := 0
+	for _, r := range s.site.Requests() {
+		if r.Method != http.MethodPut || !strings.Contains(r.Path, "/store/") {
+			continue
+		}
+		_, key, _ := strings.Cut(r.Path, "/store/")
+		below := strings.HasPrefix(key, args[0])
+		if below != (r.Encryption == "aws:kms") || below && r.KMSKey != args[1] {
+			return fmt.Errorf("%s: encryption %q, key %q", r.Path, r.Encryption, r.KMSKey)
+		}
+		if below {
+			found++
+		}
+	}
+	if found == 0 {
+		return fmt.Errorf("nothing was written below %s", args[0])
+	}
+	return nil
+}
+
 // asked checks how many requests the current instance sent to a service.
 func asked(s script, args []string) error {
 	if len(args) != 2 {

@@ -31,6 +31,8 @@
 //		serves a directory as $MIRROR; mirror.log is what it was asked.
 //	eventually [!] PROGRAM [ARG...]
 //		runs the program until it succeeds (or, with !, fails), for at most twenty seconds.
+//	encrypted PREFIX KEY
+//		checks that all writes of the bucket below the store's PREFIX asked S3 to encrypt with a KMS key, and no others did.
 //	asked SERVICE COUNT
 //		compares how many requests the current instance has sent to a service of AWS: imds, ec2, sts, ...
 //	stored PATH
@@ -110,6 +112,7 @@ func TestScripts(t *testing.T) {
 			"eventually": eventually,
 			"hangup":     command(hangup),
 			"asked":      command(asked),
+			"encrypted":  command(encrypted),
 			"stored":     command(stored),
 			"tag":        command(tag),
 			"upload":     command(upload),
