@@ -38,7 +38,7 @@ func (c *Cluster) Spec(role string) cloud.InstanceSpec {
 	}
 	return cloud.InstanceSpec{
 		Role:     profile,
-		UserData: fmt.Appendf(nil, "store: %s\nmirrors: [%s]\ncluster: %s\n", c.Store, mirror, c.Name),
+		UserData: fmt.Appendf(nil, "store: %s\nmirrors: [%s]\ncluster: %s\n", c.Store, c.mirror, c.Name),
 		Tags:     map[string]string{"rekindle:role": role, "rekindle:cluster": c.Name},
 		Metadata: cloud.MetadataOptions{Tags: true},
 	}

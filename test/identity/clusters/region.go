@@ -1,13 +1,15 @@
 // Package clusters boots small clusters side by side in one region of a laboratory, each with a store and a name of its
-// own. They fetch their assets from one mirror, so that a cluster costs no more than its nodes.
+// own. They fetch their assets from one mirror, a directory, so that a cluster costs no more than its nodes.
 package clusters
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,9 +25,6 @@ import (
 // regionName is in the partition of those whom this project is for first.
 const regionName = "cn-north-1"
 
-// mirror has the objects of all clusters.
-const mirror = "s3://identity-assets/all"
-
 // Limit is for what a busy machine is waited for.
 const Limit = 2 * time.Minute
 
@@ -33,8 +32,8 @@ const Limit = 2 * time.Minute
 type Region struct {
 	*region.Region
 	Programs binaries.Set
-	Assets   string // the directory that was published
 
+	mirror   string // dir:///path, with the objects of all clusters
 	manifest []byte
 	launch   sync.Mutex // cloud.Settle is not for two at once
 }
@@ -45,32 +44,24 @@ func Start(ctx context.Context, dir, agent string, log io.Writer) (*Region, erro
 	if err != nil {
 		return nil, err
 	}
-	r := &Region{Programs: set, Assets: filepath.Join(dir, "assets")}
-	if err := demo.Assets(ctx, r.Assets, dir, set, []string{"master", "minion"}, ""); err != nil {
+	assets, mirror := filepath.Join(dir, "assets"), filepath.Join(dir, "mirror")
+	if err := demo.Assets(ctx, assets, dir, set, []string{"master", "minion"}, ""); err != nil {
 		return nil, err
 	}
+	r := &Region{Programs: set, mirror: "dir://" + mirror}
 	r.Region, err = region.Start(ctx, region.Options{
 		Dir: filepath.Join(dir, "lab"), Name: regionName, Binary: set.Rekindle, Standin: set.Standin,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := r.fill(ctx, log); err != nil {
-		r.Close()
-		return nil, err
+	if err = r.Publish(ctx, assets, r.mirror, log); err == nil {
+		r.manifest, err = os.ReadFile(filepath.Join(mirror, "manifest.json"))
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
-}
-
-func (r *Region) fill(ctx context.Context, log io.Writer) (err error) {
-	if err := r.CreateStore(ctx, mirror); err != nil {
-		return err
-	}
-	if err := r.Publish(ctx, r.Assets, mirror, log); err != nil {
-		return err
-	}
-	r.manifest, err = r.ReadStore(ctx, mirror, "manifest.json")
-	return err
 }
 
 // Cluster is one cluster. It has no nodes yet.
@@ -81,7 +72,7 @@ func (r *Region) Cluster(ctx context.Context, t testing.TB, name string) *Cluste
 	err := r.CreateStore(ctx, c.Store)
 	if err == nil {
 		_, err = r.S3.Client().PutObject(ctx, &awss3.PutObjectInput{
-			Bucket: &c.Bucket, Key: aws.String(prefix + "/manifest.json"), Body: strings.NewReader(string(r.manifest)),
+			Bucket: &c.Bucket, Key: aws.String(prefix + "/manifest.json"), Body: bytes.NewReader(r.manifest),
 		})
 	}
 	if err != nil {

@@ -63,6 +63,9 @@ func See(t testing.TB, n *node.Node) *Seen {
 			s.processes[filepath.Base(program)] = pid
 		}
 	}
+	if s.processes["kubelet"] == 0 || s.processes["containerd"] == 0 || len(s.inputs) == 0 {
+		t.Fatalf("%s runs %v, with static pods %v", n.ID, s.processes, s.inputs)
+	}
 	s.said = len(logOf(t, n))
 	return s
 }
