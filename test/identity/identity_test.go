@@ -14,8 +14,9 @@ import (
 	"rekindle/test/identity/clusters"
 )
 
-// parallel is how many tests run at once, unless -parallel says otherwise: they wait more than they compute.
-const parallel = "4"
+// parallel is how many tests run at once, unless -parallel says otherwise: they wait more than they compute, and the
+// longest should not have to begin last.
+const parallel = "8"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
