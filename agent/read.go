@@ -151,7 +151,8 @@ func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *conf
 	return objects, nil
 }
 
-// openRecords makes the records of a store: only S3 and directories can keep any. Private keys go under the KMS key.
+// openRecords makes the records of a store: only S3 and directories can keep any. Private keys go under the KMS key, if one
+// is configured; else the bucket's own default holds, and stores without KMS work.
 func openRecords(place string, client *s3.Client, kmsKey string) (store.Records, error) {
 	if dir, ok := strings.CutPrefix(place, "dir://"); ok {
 		return store.NewDir(dir), nil
@@ -162,7 +163,11 @@ func openRecords(place string, client *s3.Client, kmsKey string) (store.Records,
 			fmt.Errorf("store %s cannot keep the cluster's records", place))
 	}
 	bucket, prefix, _ := strings.Cut(rest, "/")
-	return store.NewS3(client, bucket, prefix, store.EncryptUnder("pki/private/", kmsKey)), nil
+	var options []store.S3Option
+	if kmsKey != "" {
+		options = append(options, store.EncryptUnder("pki/private/", kmsKey))
+	}
+	return store.NewS3(client, bucket, prefix, options...), nil
 }
 
 // clusterFile is the cluster-wide configuration, an object of the store like any other.

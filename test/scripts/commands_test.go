@@ -304,8 +304,9 @@ func hangup(s script, _ []string) error {
 
 // encrypted checks which writes asked for SSE-KMS.
 func encrypted(s script, args []string) error {
-	if len(args) != 2 || s.site == nil || s.site.S3 == nil {
-		return errors.New("usage: encrypted PREFIX KEY, with a bucket")
+	nothing := len(args) == 1 && args[0] == "nothing"
+	if len(args) != 2 && !nothing || s.site == nil || s.site.S3 == nil {
+		return errors.New("usage: encrypted nothing | encrypted PREFIX KEY, with a bucket")
 	}
 	found := 0
 	for _, r := range s.site.Requests() {
@@ -313,6 +314,12 @@ func encrypted(s script, args []string) error {
 			continue
 		}
 		_, key, _ := strings.Cut(r.Path, "/store/")
+		if nothing {
+			if found++; r.Encryption != "" {
+				return fmt.Errorf("%s: encryption %q, key %q", r.Path, r.Encryption, r.KMSKey)
+			}
+			continue
+		}
 		below := strings.HasPrefix(key, args[0])
 		if below != (r.Encryption == "aws:kms") || below && r.KMSKey != args[1] {
 			return fmt.Errorf("%s: encryption %q, key %q", r.Path, r.Encryption, r.KMSKey)
@@ -322,7 +329,7 @@ func encrypted(s script, args []string) error {
 		}
 	}
 	if found == 0 {
-		return fmt.Errorf("nothing was written below %s", args[0])
+		return errors.New("nothing was written there")
 	}
 	return nil
 }

@@ -32,7 +32,8 @@
 //	eventually [!] PROGRAM [ARG...]
 //		runs the program until it succeeds (or, with !, fails), for at most twenty seconds.
 //	encrypted PREFIX KEY
-//		checks that all writes of the bucket below the store's PREFIX asked S3 to encrypt with a KMS key, and no others did.
+//		checks that all writes of the bucket below the store's PREFIX asked S3 to encrypt with a KMS key, and no others did;
+//		"encrypted nothing" that none did: the bucket's own default then holds.
 //	asked SERVICE COUNT
 //		compares how many requests the current instance has sent to a service of AWS: imds, ec2, sts, ...
 //	stored PATH
