@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -102,8 +104,15 @@ func (s *Systemd) call(ctx context.Context, f func(*dbus.Conn) error) error {
 	}
 }
 
+// lost tells whether an error means that the connection ended. Which one a call sees depends on who noticed first: the
+// socket, or the reader that closes it.
 func lost(err error) bool {
-	return errors.Is(err, godbus.ErrClosed) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET)
+	for _, end := range []error{godbus.ErrClosed, net.ErrClosed, io.ErrClosedPipe, io.EOF, unix.EPIPE, unix.ECONNRESET} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // Reload implements apply.Units.
