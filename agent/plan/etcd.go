@@ -19,6 +19,9 @@ import (
 // ports of an etcd cluster: clients, peers, metrics and health. docs/roles.md lists them.
 type ports struct{ client, peer, metrics int }
 
+// etcdPKI is where the role of a node with members keeps what etcd and its clients identify themselves with.
+const etcdPKI = "/etc/kubernetes/pki/etcd/"
+
 // progressInterval is five seconds, in the nanoseconds of etcd's file.
 const progressInterval = 5_000_000_000
 
@@ -84,11 +87,13 @@ func (m *maker) etcdData() (EtcdData, []error) {
 	return e, errs
 }
 
-func (e EtcdData) url(host string, port int) string {
+func (e EtcdData) url(host string, port int) string { return e.scheme() + "://" + hostPort(host, port) }
+
+func (e EtcdData) scheme() string {
 	if e.Plaintext {
-		return "http://" + hostPort(host, port)
+		return "http"
 	}
-	return "https://" + hostPort(host, port)
+	return "https"
 }
 
 // withPort is a URL with another port: the events cluster lives beside the main one.
@@ -110,15 +115,16 @@ func (m *maker) etcd() {
 		e.Clusters[i].Digest = digestOf(base)
 		member := Etcd{
 			Name: cluster.Name, Member: m.in.Facts.Instance.ID, DataDir: cluster.DataDir, ConfigPath: cluster.ConfigPath,
-			Base: base,
+			Version: e.Version, Base: base,
+			// Names, not addresses: a volume that returns on another instance is the same member.
+			Domain: etcdDomain(cluster.Name, m.data.Cluster), Address: m.data.Node.IP,
+			Scheme: e.scheme(), ClientPort: cluster.ClientPort, PeerPort: cluster.PeerPort,
 		}
-		// Names, not addresses: a volume that returns on another instance is the same member. In a laboratory on
-		// loopback no such name resolves, and an address never moves.
-		host := memberHost(m.data.Cluster, member.Member)
-		if m.data.Node.Loopback {
-			host = m.data.Node.IP
+		member.PeerURL, member.ClientURL = member.PeerURLOf(member.Member), member.ClientURLOf(member.Member)
+		if !e.Plaintext {
+			member.ClientCert, member.ClientKey = etcdPKI+"healthcheck-client.crt", etcdPKI+"healthcheck-client.key"
+			member.TrustedCA = etcdPKI + "ca.crt"
 		}
-		member.PeerURL, member.ClientURL = e.url(host, cluster.PeerPort), e.url(host, cluster.ClientPort)
 		if e.RunAs == "unit" {
 			member.Unit = "etcd-" + cluster.Name + ".service"
 		}
@@ -156,9 +162,9 @@ func (m *maker) etcdBase(c EtcdCluster) (map[string]any, []error) {
 		base["tls-min-version"] = "TLS1.2"
 		for section, cert := range map[string]string{"client-transport-security": "server", "peer-transport-security": "peer"} {
 			base[section] = map[string]any{
-				"cert-file":        "/etc/kubernetes/pki/etcd/" + cert + ".crt",
-				"key-file":         "/etc/kubernetes/pki/etcd/" + cert + ".key",
-				"trusted-ca-file":  "/etc/kubernetes/pki/etcd/ca.crt",
+				"cert-file":        etcdPKI + cert + ".crt",
+				"key-file":         etcdPKI + cert + ".key",
+				"trusted-ca-file":  etcdPKI + "ca.crt",
 				"client-cert-auth": true,
 			}
 		}

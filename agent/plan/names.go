@@ -32,10 +32,15 @@ func serverNames(c *config.Config, n Node, i facts.Instance, endpoint string) []
 	return distinct(append(names, c.PKI.Names...))
 }
 
-// etcdNames are what clients and peers call a member on this node: by the name in its advertised URL, by the names in the
-// configured endpoints (which of them are this node's is not known here), and by the node's own names and addresses.
+// etcdNames are what clients and peers call a member on this node: by the name in its advertised URL, by that of any
+// member, because a volume may bring one here that keeps its name, by the names in the configured endpoints (which of them
+// are this node's is not known here), and by the node's own names and addresses.
 func etcdNames(c *config.Config, n Node, i facts.Instance) []string {
-	names := []string{memberHost(c.Cluster, i.ID)}
+	var names []string
+	for _, name := range c.Etcd.Clusters {
+		domain := etcdDomain(name, c.Cluster)
+		names = append(names, i.ID+"."+domain, "*."+domain)
+	}
 	for _, endpoint := range c.Etcd.Endpoints {
 		u, err := url.Parse(endpoint)
 		if err != nil {
@@ -50,8 +55,19 @@ func etcdNames(c *config.Config, n Node, i facts.Instance) []string {
 	return distinct(append(names, "127.0.0.1", "::1"))
 }
 
-// memberHost is the name that the hosts block gives to a member of etcd.
-func memberHost(cluster, member string) string { return member + ".etcd.internal." + cluster }
+// etcdDomain comes after the names of an etcd cluster's members. The members of two clusters move with their volumes,
+// each for itself, so the same instance's name can stand for two places: each cluster has a domain of its own.
+func etcdDomain(name, cluster string) string { return name + ".etcd.internal." + cluster }
+
+// PeerURLOf is the URL at which the other members find one, by its name.
+func (e Etcd) PeerURLOf(member string) string { return e.urlOf(member, e.PeerPort) }
+
+// ClientURLOf is the URL at which clients find a member, by its name.
+func (e Etcd) ClientURLOf(member string) string { return e.urlOf(member, e.ClientPort) }
+
+func (e Etcd) urlOf(member string, port int) string {
+	return e.Scheme + "://" + hostPort(member+"."+e.Domain, port)
+}
 
 // distinct writes names and addresses in one way, and keeps the first of each.
 func distinct(names []string) []string {

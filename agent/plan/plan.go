@@ -99,12 +99,26 @@ type Cert struct {
 // Etcd is one etcd cluster's member on this node. What to do with it (start, create, join, restore) is decided when
 // the plan is applied, by package etcd, which then writes Config over Base.
 type Etcd struct {
-	Name       string `yaml:"name"`    // of the cluster: "main" or "events"
-	Member     string `yaml:"member"`  // proposed member name; one kept in the data directory wins
-	DataDir    string `yaml:"dataDir"` //
+	Name       string `yaml:"name"`   // of the cluster: "main" or "events"
+	Member     string `yaml:"member"` // proposed member name; one kept in the data directory wins
+	DataDir    string `yaml:"dataDir"`
 	ConfigPath string `yaml:"configPath"`
-	PeerURL    string `yaml:"peerURL"`   // the advertised one
-	ClientURL  string `yaml:"clientURL"` // the advertised one
+	Version    string `yaml:"version"`   // etcd's, without "v"
+	PeerURL    string `yaml:"peerURL"`   // the proposed member's, as it is advertised
+	ClientURL  string `yaml:"clientURL"` // the proposed member's, as it is advertised
+
+	// Domain comes after a member's name in the URLs of every member of this cluster: PeerURLOf and ClientURLOf make
+	// them. No DNS server knows it; the node's hosts file does.
+	Domain     string `yaml:"domain"`
+	Address    string `yaml:"address"` // this node's, which its member's name stands for
+	Scheme     string `yaml:"scheme"`  // http or https
+	ClientPort int    `yaml:"clientPort"`
+	PeerPort   int    `yaml:"peerPort"`
+	// ClientCert, ClientKey and TrustedCA are the paths with which the agent talks to the cluster; empty with http.
+	ClientCert string `yaml:"clientCert,omitempty"`
+	ClientKey  string `yaml:"clientKey,omitempty"`
+	TrustedCA  string `yaml:"trustedCA,omitempty"`
+
 	// Base is etcd's configuration file without what the decision adds: name, data-dir, initial-cluster* and the
 	// advertised URLs.
 	Base map[string]any `yaml:"base"`
