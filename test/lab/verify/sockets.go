@@ -33,7 +33,7 @@ func (s *Suite) etcd(ctx context.Context) (string, error) {
 				saw = append(saw, m.Name+" is a static pod, which a laboratory does not run")
 				continue
 			}
-			answer, err := writeRead(ctx, n, m.ClientURL, "rekindle-lab/"+n.ID)
+			answer, err := writeRead(ctx, n, m, "rekindle-lab/"+n.ID)
 			if err == nil {
 				err = refused(ctx, n, m)
 			}
@@ -50,12 +50,17 @@ func (s *Suite) etcd(ctx context.Context) (string, error) {
 	return strings.Join(saw, "; "), errors.Join(errs...)
 }
 
-func writeRead(ctx context.Context, n *node.Node, url, key string) (string, error) {
+func writeRead(ctx context.Context, n *node.Node, member plan.Etcd, key string) (string, error) {
 	config, err := etcdTLS(n, true)
 	if err != nil {
 		return "", err
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, Context: ctx, DialTimeout: 5 * time.Second, TLS: config})
+	server, endpoint, err := at(member.ClientURL, member.Address)
+	if err != nil {
+		return "", err
+	}
+	config.ServerName = server
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Context: ctx, DialTimeout: 5 * time.Second, TLS: config})
 	if err != nil {
 		return "", err
 	}
@@ -71,11 +76,20 @@ func writeRead(ctx context.Context, n *node.Node, url, key string) (string, erro
 	if len(got.Kvs) != 1 || string(got.Kvs[0].Value) != value {
 		return "", fmt.Errorf("wrote %q, read %v", value, got.Kvs)
 	}
-	about, err := client.Status(ctx, url)
+	about, err := client.Status(ctx, endpoint)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s answers on %s, revision %d", about.Version, url, got.Header.Revision), nil
+	return fmt.Sprintf("%s answers on %s, revision %d", about.Version, member.ClientURL, got.Header.Revision), nil
+}
+
+// at is where a member's URL leads: the name in it is for the certificate, and only the nodes know what it stands for.
+func at(memberURL, address string) (server, endpoint string, err error) {
+	u, err := url.Parse(memberURL)
+	if err != nil {
+		return "", "", err
+	}
+	return u.Hostname(), net.JoinHostPort(address, u.Port()), nil
 }
 
 // etcdTLS is how a health check on the node reaches etcd; without its own certificate it is nobody.
@@ -101,7 +115,7 @@ func etcdTLS(n *node.Node, own bool) (*tls.Config, error) {
 // refused wants etcd to let nobody in without a certificate of its authority, neither as a client nor as a peer.
 func refused(ctx context.Context, n *node.Node, member plan.Etcd) error {
 	for _, address := range []string{member.ClientURL, member.PeerURL} {
-		u, err := url.Parse(address)
+		server, endpoint, err := at(address, member.Address)
 		if err != nil {
 			return err
 		}
@@ -109,8 +123,9 @@ func refused(ctx context.Context, n *node.Node, member plan.Etcd) error {
 		if err != nil {
 			return err
 		}
+		config.ServerName = server
 		dialer := tls.Dialer{Config: config}
-		conn, err := dialer.DialContext(ctx, "tcp", u.Host)
+		conn, err := dialer.DialContext(ctx, "tcp", endpoint)
 		if err != nil {
 			return fmt.Errorf("%s: %w", address, err)
 		}
