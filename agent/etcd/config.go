@@ -3,18 +3,20 @@ package etcd
 import (
 	"fmt"
 	"maps"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 
+	"rekindle/agent/etcd/datadir"
 	"rekindle/agent/plan"
 )
 
-// config lays what was decided over the plan's base.
+// config lays what was decided over the plan's base. others are the members that a joining one has to know, as name=URL.
 //
 // The state "new" is written for the one start that creates the cluster; Confirm makes the agent write "existing" over
 // it. A file that goes on saying "new" would let etcd begin an empty cluster when its data is lost (etcd#12227).
-func (k *Keeper) config(member plan.Etcd, marker Marker, state string) ([]byte, error) {
-	data, err := k.Host.Path(dataDir(member))
+func (k *Keeper) config(member plan.Etcd, marker datadir.Marker, state string, others []string) ([]byte, error) {
+	data, err := k.Path(datadir.Data(member.DataDir))
 	if err != nil {
 		return nil, err
 	}
@@ -22,14 +24,15 @@ func (k *Keeper) config(member plan.Etcd, marker Marker, state string) ([]byte, 
 	if whole == nil {
 		whole = map[string]any{}
 	}
+	url := member.PeerURLOf(marker.Member)
 	maps.Copy(whole, map[string]any{
 		"name":                        marker.Member,
 		"data-dir":                    data,
-		"initial-cluster":             marker.Member + "=" + member.PeerURL,
+		"initial-cluster":             strings.Join(append(others, marker.Member+"="+url), ","),
 		"initial-cluster-state":       state,
 		"initial-cluster-token":       marker.Token,
-		"initial-advertise-peer-urls": member.PeerURL,
-		"advertise-client-urls":       member.ClientURL,
+		"initial-advertise-peer-urls": url,
+		"advertise-client-urls":       member.ClientURLOf(marker.Member),
 		"strict-reconfig-check":       true,
 	})
 	if member.Unit != "" { // a pod has its own file system, where the paths are those of the plan
@@ -57,7 +60,7 @@ func (k *Keeper) place(whole map[string]any) error {
 			if !ok || path == "" {
 				continue
 			}
-			real, err := k.Host.Path(path)
+			real, err := k.Path(path)
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,229 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"rekindle/agent/etcd/peers"
+	"rekindle/agent/plan"
+	"rekindle/agent/store"
+)
+
+// join makes this node a member of the living cluster, one change and one swap at a time: what has to go first, then this
+// node as a learner. It returns what the learner is started with.
+func (k *Keeper) join(ctx context.Context, member plan.Etcd, facts Facts, was store.Version) (*Prepared, error) {
+	record := facts.Record
+	cluster, err := k.dial(ctx, member, record)
+	if err != nil {
+		return nil, again("no member to ask: %v", err)
+	}
+	defer cluster.Close()
+	view, err := cluster.View(ctx)
+	if err != nil {
+		return nil, again("no quorum answers: %v", err)
+	}
+	c := &changer{Keeper: k, member: member, facts: facts, was: was, cluster: cluster, view: view}
+	if missing := c.unlisted(); len(missing) > 0 {
+		return nil, c.list(ctx, missing)
+	}
+	switch change := record.Change; {
+	case change == nil:
+	case change.Instance != k.Instance:
+		return nil, c.takeOver(ctx)
+	case change.Kind == Add && change.Member == member.Member:
+		return c.added(ctx)
+	default:
+		return nil, c.finish(ctx)
+	}
+	if gone := c.goneMember(ctx); gone != nil {
+		return nil, c.begin(ctx, Change{Kind: Remove, Member: gone.Name}, nil)
+	}
+	if record.named(member.Member) != nil {
+		// The name is another instance's, which a volume took along. Names are never shared.
+		return nil, fmt.Errorf("the name %s is the member's on %s", member.Member, record.named(member.Member).Instance)
+	}
+	if learner := c.learner(); learner != "" {
+		return nil, again("%s is joining", learner)
+	}
+	own := k.self(member, member.Member)
+	own.Learner = true
+	return nil, c.begin(ctx, Change{Kind: Add, Member: own.Name}, &own)
+}
+
+// changer carries out changes of membership. Each of its steps ends with a swap or with a call to etcd, and what follows is
+// decided anew.
+type changer struct {
+	*Keeper
+	member  plan.Etcd
+	facts   Facts
+	was     store.Version
+	cluster peers.Cluster
+	view    peers.View
+}
+
+// begin writes ahead what is going to be changed.
+func (c *changer) begin(ctx context.Context, change Change, add *Member) error {
+	record := c.facts.Record.clone()
+	change.Instance = c.Instance
+	record.Change = &change
+	if add != nil {
+		record.Members = append(record.Members, *add)
+	}
+	return c.swap(ctx, c.member.Name, record, c.was)
+}
+
+// end writes down that the change is made.
+func (c *changer) end(ctx context.Context, edit func(*Lineage)) error {
+	record := c.facts.Record.clone()
+	record.Change = nil
+	edit(record)
+	return c.swap(ctx, c.member.Name, record, c.was)
+}
+
+// unlisted are members that etcd has and the record has not: somebody added them by hand. The record must not lack a voter.
+func (c *changer) unlisted() []peers.Member {
+	return slices.DeleteFunc(slices.Clone(c.view.Members), func(m peers.Member) bool { return c.listed(m) != nil })
+}
+
+// listed is the record's entry of one of etcd's members: URLs are unique, names are missing until a member has started.
+func (c *changer) listed(m peers.Member) *Member {
+	return find(c.facts.Record.Members, func(r Member) bool { return slices.Contains(m.PeerURLs, r.PeerURL) })
+}
+
+// inView is etcd's member of one of the record's, or nil.
+func (c *changer) inView(r Member) *peers.Member {
+	i := slices.IndexFunc(c.view.Members, func(m peers.Member) bool { return slices.Contains(m.PeerURLs, r.PeerURL) })
+	if i < 0 {
+		return nil
+	}
+	return &c.view.Members[i]
+}
+
+func (c *changer) list(ctx context.Context, missing []peers.Member) error {
+	record := c.facts.Record.clone()
+	for _, m := range missing {
+		entry := Member{Name: m.Name, Instance: "unknown", Learner: m.Learner}
+		if entry.Name == "" {
+			entry.Name = fmt.Sprintf("%x", m.ID)
+		}
+		if len(m.PeerURLs) > 0 {
+			entry.PeerURL = m.PeerURLs[0]
+		}
+		if len(m.ClientURLs) > 0 {
+			entry.ClientURL = m.ClientURLs[0]
+		}
+		c.Logger.Warn("etcd has a member that the lineage did not list", "etcd", c.member.Name, "member", entry.Name)
+		if known := record.named(entry.Name); known != nil { // its URL was changed by hand
+			known.PeerURL, known.ClientURL, known.Learner = entry.PeerURL, entry.ClientURL, entry.Learner
+			continue
+		}
+		record.Members = append(record.Members, entry)
+	}
+	return c.swap(ctx, c.member.Name, record, c.was)
+}
+
+// goneMember is a member that has to go before another can come: this instance's own, whose disk is gone, or one that can
+// never come back.
+func (c *changer) goneMember(ctx context.Context) *Member {
+	record := c.facts.Record
+	if own := record.on(c.Instance); own != nil {
+		return own
+	}
+	if c.facts.Instances == nil {
+		c.facts.Instances = c.instances(ctx, record)
+	}
+	s := &sight{Facts: c.facts}
+	return find(record.Members, s.gone)
+}
+
+// learner is the name of one that is being added; etcd has one at a time.
+func (c *changer) learner() string {
+	if m := find(c.facts.Record.Members, func(m Member) bool { return m.Learner }); m != nil {
+		return m.Name
+	}
+	return ""
+}
+
+// takeOver ends a change of another instance, if that is gone or does not move.
+func (c *changer) takeOver(ctx context.Context) error {
+	change := *c.facts.Record.Change
+	if c.facts.Instances == nil {
+		c.facts.Instances = c.instances(ctx, c.facts.Record)
+	}
+	if !c.facts.Instances.Gone[change.Instance] && !c.facts.Stuck {
+		return again("%s is about to %s %s", change.Instance, change.Kind, change.Member)
+	}
+	c.Logger.Warn("taking over a change of membership", "etcd", c.member.Name, "change", change.Kind, "of", change.Member, "from", change.Instance)
+	change.Kind = endOf(change.Kind)
+	return c.begin(ctx, change, nil)
+}
+
+// endOf is how a change is finished that somebody else began: what is not a voter yet goes.
+func endOf(kind string) string {
+	if kind == Add {
+		return Remove
+	}
+	return kind
+}
+
+// finish carries a change out that this instance has begun or taken over, up to its end.
+func (c *changer) finish(ctx context.Context) error {
+	change, record := c.facts.Record.Change, c.facts.Record
+	target := record.named(change.Member)
+	if target == nil {
+		return c.end(ctx, func(*Lineage) {})
+	}
+	there := c.inView(*target)
+	switch {
+	case there == nil: // etcd has it no longer, or never had
+		return c.end(ctx, func(r *Lineage) { r.drop(change.Member) })
+	case change.Kind == Promote && !there.Learner:
+		return c.end(ctx, func(r *Lineage) { r.named(change.Member).Learner = false })
+	}
+	// Whoever is removed here was gone, or is a learner whose change did not end: its id is never used again, so a late
+	// promotion of it fails.
+	switch err := c.cluster.Remove(ctx, there.ID); {
+	case errors.Is(err, peers.ErrUnhealthy):
+		return again("removing %s would endanger the quorum now", change.Member)
+	case err != nil && !errors.Is(err, peers.ErrNotFound):
+		return again("removing %s: %v", change.Member, err)
+	}
+	return c.end(ctx, func(r *Lineage) { r.drop(change.Member) })
+}
+
+// added asks etcd for the learner that the record lists already, and starts it.
+func (c *changer) added(ctx context.Context) (*Prepared, error) {
+	own := c.facts.Record.named(c.member.Member)
+	if own == nil {
+		return nil, c.end(ctx, func(*Lineage) {})
+	}
+	there := c.inView(*own)
+	if there != nil && there.Name != "" { // it ran, and what it had is not here
+		return nil, c.begin(ctx, Change{Kind: Remove, Member: own.Name}, nil)
+	}
+	if there == nil {
+		if _, err := c.cluster.AddLearner(ctx, own.PeerURL); err != nil {
+			return nil, again("adding %s: %v", own.Name, err)
+		}
+	}
+	marker := c.marker(c.facts.Record, own.Name, false)
+	if err := c.Disk.Mark(ctx, c.member, marker); err != nil {
+		return nil, err
+	}
+	if err := c.Notes.Clear(c.member); err != nil {
+		return nil, err
+	}
+	var others []string
+	for _, m := range c.view.Members {
+		if m.Name != "" && (there == nil || m.ID != there.ID) && len(m.PeerURLs) > 0 {
+			others = append(others, m.Name+"="+m.PeerURLs[0])
+		}
+	}
+	config, err := c.config(c.member, marker, "existing", others)
+	if err != nil {
+		return nil, err
+	}
+	return &Prepared{Config: config, Hosts: hosts(c.member, c.facts.Record)}, nil
+}

@@ -1,0 +1,205 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"rekindle/agent/etcd/backup"
+	"rekindle/agent/etcd/datadir"
+	"rekindle/agent/etcd/peers"
+	"rekindle/agent/plan"
+	"rekindle/agent/status"
+	"rekindle/agent/store"
+)
+
+// Disk is the member's directory. Every method can be cut at any instruction, and is then called again.
+type Disk interface {
+	// Inspect says what lies there. Its error says nothing about the data.
+	Inspect(ctx context.Context, member plan.Etcd) (datadir.Found, error)
+	// Busy tells whether etcd runs on it, at once.
+	Busy(ctx context.Context, member plan.Etcd) (bool, error)
+	// Mark writes the marker.
+	Mark(ctx context.Context, member plan.Etcd, marker datadir.Marker) error
+	// SetAside puts data and marker beside.
+	SetAside(ctx context.Context, member plan.Etcd, why string) error
+	// Build makes the data of a new generation's first member, and its marker.
+	Build(ctx context.Context, member plan.Etcd, build Build) (Built, error)
+}
+
+// Build is an order for a data directory.
+type Build struct {
+	Marker datadir.Marker // of the data to be
+	// Own: from the data that lies there, of an older generation, unless a backup reaches farther.
+	Own bool
+	// Backups are those to start from, the best first; one that turns out to be corrupt is passed over, and said.
+	Backups []backup.Entry
+}
+
+// Built is what became of it.
+type Built struct {
+	Backup   string // what it was restored from; empty: own data
+	Revision int64
+	Warnings []string
+}
+
+// ErrNothingToBuild says that neither own data nor a backup could be used.
+var ErrNothingToBuild = errors.New("neither own data nor a backup can be used")
+
+// Asked is what others say, when Decide needs it.
+type Asked struct {
+	// Trace tells whether anything is or was under a prefix of the store.
+	Trace func(ctx context.Context, prefix string) (bool, error)
+	// Backups lists those of a cluster, the best to start from first.
+	Backups func(ctx context.Context, cluster string) ([]backup.Entry, error)
+	// Instances is EC2's word. It asks about this instance, too, and fails if that is not found.
+	Instances func(ctx context.Context, ids []string) (Instances, error)
+	// Dial speaks to living members.
+	Dial func(ctx context.Context, member plan.Etcd, endpoints []peers.Endpoint) (peers.Cluster, error)
+}
+
+// Keeper prepares the members of this node.
+type Keeper struct {
+	Records  store.Records
+	Disk     Disk
+	Notes    Notes
+	Ask      Asked
+	Instance string // this instance's id
+	// Path is where a path of the plan really lies.
+	Path func(path string) (string, error)
+	// Halt stops etcd, whoever runs it, and returns when it is gone.
+	Halt func(ctx context.Context, member plan.Etcd) error
+	// Leads tells whether the member that runs here knows a leader; nil: it is taken to.
+	Leads func(ctx context.Context, member plan.Etcd) bool
+	// Well returns once the member serves; nil: its metrics listener is asked.
+	Well func(ctx context.Context, member plan.Etcd) error
+	// Made, unless nil, is told when the data of a generation was made.
+	Made   func(member plan.Etcd, order Build, built Built)
+	Poll   time.Duration // between two looks at what somebody else must change; 0: 2 s
+	Logger *slog.Logger
+	// Observe, unless nil, is told of every decision.
+	Observe func(member plan.Etcd, facts Facts, action Action)
+
+	mu   sync.Mutex
+	seen map[string]*watching // by cluster
+}
+
+// Prepared is what apply has to put in place before it starts etcd.
+type Prepared struct {
+	Config []byte // etcd's configuration file
+	Hosts  []byte // the lines that map members' names to addresses; nil: leave what is there
+}
+
+// Prepare decides about a member, does what the decision asks for, step by step, and returns what etcd is started with. It
+// waits, under ctx, for what may change by itself, and fails with status.ReasonEtcdBlocked where only the operator can help.
+func (k *Keeper) Prepare(ctx context.Context, member plan.Etcd) (Prepared, error) {
+	said := ""
+	for {
+		facts, version, err := k.observe(ctx, member)
+		if err != nil {
+			return Prepared{}, fmt.Errorf("etcd %s: %w", member.Name, err)
+		}
+		action := k.decide(ctx, member, &facts)
+		if action.Row+action.Why != said {
+			said = action.Row + action.Why
+			k.Logger.Info("etcd decision", "etcd", member.Name, "verdict", action.Verdict, "row", action.Row, "why", action.Why)
+		}
+		done, err := k.do(ctx, member, facts, version, action)
+		switch {
+		case errors.Is(err, store.ErrConflict):
+			continue // somebody was faster: decide again on what they wrote
+		case errors.Is(err, errAgain):
+			if err := k.wait(ctx, member.Name, Action{Why: err.Error(), Hint: action.Hint}); err != nil {
+				return Prepared{}, err
+			}
+		case err != nil:
+			return Prepared{}, fmt.Errorf("etcd %s: %s: %w", member.Name, action.Verdict, err)
+		case done != nil:
+			return *done, nil
+		}
+	}
+}
+
+// decide gathers what Decide asks for, until it has an answer.
+func (k *Keeper) decide(ctx context.Context, member plan.Etcd, facts *Facts) Action {
+	for {
+		action := Decide(*facts)
+		switch action.Need {
+		case NeedTrace:
+			facts.Trace = k.trace(ctx, member)
+		case NeedQuorum:
+			facts.Quorum = k.quorum(ctx, member, facts.Record)
+		case NeedInstances:
+			facts.Instances = k.instances(ctx, facts.Record)
+		case NeedBackups:
+			entries, err := k.Ask.Backups(ctx, member.Name)
+			facts.Backups = &Backups{Entries: entries, Unknown: err}
+		default:
+			if k.Observe != nil {
+				k.Observe(member, *facts, action)
+			}
+			return action
+		}
+	}
+}
+
+// errAgain says that a step could not be done now: look again after a pause.
+var errAgain = errors.New("not yet")
+
+func again(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errAgain}, args...)...)
+}
+
+// do takes one step. It returns what etcd is started with once that is known.
+func (k *Keeper) do(ctx context.Context, member plan.Etcd, facts Facts, was store.Version, action Action) (*Prepared, error) {
+	switch action.Verdict {
+	case Start:
+		return k.existing(member, facts)
+	case Begin:
+		return k.begin(member, facts.Record, *facts.Found.Marker)
+	case Create:
+		return nil, k.create(ctx, member, was)
+	case TakeOver:
+		return nil, k.createAgain(ctx, member, facts.Record, was)
+	case Claim:
+		return nil, k.claim(ctx, member, facts, was)
+	case Report:
+		return nil, k.report(ctx, member, facts.Record, was)
+	case Position:
+		return nil, k.position(ctx, member, facts, was)
+	case SetAside:
+		return nil, k.Disk.SetAside(ctx, member, action.Why)
+	case Halt:
+		k.Logger.Warn("stopping etcd", "etcd", member.Name, "why", action.Why)
+		return nil, k.Halt(ctx, member)
+	case Join:
+		return k.join(ctx, member, facts, was)
+	case Restore:
+		return nil, k.restore(ctx, member, facts, was)
+	case Rescue:
+		return nil, k.rescue(ctx, member, facts, was)
+	case Wait:
+		return nil, k.wait(ctx, member.Name, action)
+	}
+	return nil, status.Fail(status.ReasonEtcdBlocked, action.Hint, errors.New(action.Why))
+}
+
+// wait pauses before the next look, a quarter either way: masters that boot together do not move in step.
+func (k *Keeper) wait(ctx context.Context, name string, action Action) error {
+	defer status.Waiting(ctx, "etcd "+name, action.Why)()
+	poll := k.Poll
+	if poll == 0 {
+		poll = 2 * time.Second
+	}
+	select {
+	case <-time.After(poll - poll/4 + rand.N(poll/2)):
+		return nil
+	case <-ctx.Done():
+		return status.Fail(status.ReasonEtcdBlocked, action.Hint,
+			fmt.Errorf("etcd %s: %s: %w", name, action.Why, context.Cause(ctx)))
+	}
+}

@@ -1,0 +1,176 @@
+package etcd
+
+import (
+	"fmt"
+	"strings"
+
+	"rekindle/agent/etcd/datadir"
+)
+
+// sight is what follows from facts. A question about a fact that nobody looked for leaves missing behind, and its answer
+// is then worth nothing.
+type sight struct {
+	Facts
+	missing Need
+}
+
+func (s *sight) is(state datadir.State) bool { return s.Found.State == state }
+func (s *sight) marked() bool                { return s.Found.Marker != nil }
+func (s *sight) holds() bool                 { return s.Record.Holder.Instance == s.Self && s.Record.on(s.Self) != nil }
+func (s *sight) older() bool                 { return s.Found.Marker.Generation < s.Record.Generation }
+
+// me is the member that the data is of, as the record has it, or nil.
+func (s *sight) me() *Member { return s.Record.named(s.Found.Marker.Member) }
+
+// here tells whether the record has the data's member on this instance.
+func (s *sight) here() bool { return s.me() != nil && s.me().Instance == s.Self }
+
+// current tells whether the data is whole, and of the record's generation.
+func (s *sight) current() bool {
+	return (s.is(datadir.Sound) || s.is(datadir.Busy)) && s.marked() && s.Found.Marker.UID == s.Record.UID && !s.older()
+}
+
+// fresh tells whether there is no data yet, of a generation that was begun here.
+func (s *sight) fresh() bool {
+	m := s.Found.Marker
+	return s.is(datadir.Empty) && m != nil && m.Fresh && m.UID == s.Record.UID && m.Generation == s.Record.Generation
+}
+
+// adding tells whether this instance is being added as a member.
+func (s *sight) adding() bool {
+	m := s.Record.on(s.Self)
+	return s.Record.Change.Kind == Add && s.Record.Change.Instance == s.Self && m != nil && s.Record.Change.Member == m.Name
+}
+
+// votes tells whether the data's member may be a voter.
+func (s *sight) votes() bool {
+	return find(s.Record.voters(), func(m Member) bool { return m.Name == s.Found.Marker.Member }) != nil
+}
+
+// others tells whether there are voters besides the data's member.
+func (s *sight) others() bool {
+	return find(s.Record.voters(), func(m Member) bool { return m.Name != s.Found.Marker.Member }) != nil
+}
+
+// former tells whether this is sound data of the generation that is being rescued.
+func (s *sight) former() bool {
+	return s.is(datadir.Sound) && s.Record.State == Rescuing && !s.holds() && s.Found.Marker.Generation == s.Record.FormerGeneration &&
+		find(s.Record.Former, func(m Member) bool { return m.Name == s.Found.Marker.Member && m.Instance == s.Self }) != nil
+}
+
+// gone tells whether a member's data can never take part again.
+func (s *sight) gone(m Member) bool {
+	if m.Lost != "" {
+		return true
+	}
+	if m.Instance == s.Self { // this node knows by itself
+		return s.is(datadir.Empty) || s.is(datadir.Torn)
+	}
+	return s.instanceGone(m.Instance)
+}
+
+func (s *sight) instanceGone(instance string) bool {
+	if s.Instances == nil {
+		s.missing = NeedInstances
+		return false
+	}
+	return s.Instances.Gone[instance]
+}
+
+// left tells whether the instance that ran a member does so no longer.
+func (s *sight) left(m Member) bool {
+	if m.Lost != "" || s.instanceGone(m.Instance) {
+		return true
+	}
+	return s.Instances != nil && s.Instances.Stopped[m.Instance]
+}
+
+func (s *sight) holderGone() bool {
+	if s.Record.Holder.Instance == s.Self {
+		return true // holds() said that what it held is not here
+	}
+	m := s.Record.on(s.Record.Holder.Instance)
+	return m != nil && m.Lost != "" || s.instanceGone(s.Record.Holder.Instance)
+}
+
+func (s *sight) lost() bool { return s.Record.lostQuorum(s.gone) }
+
+func (s *sight) noVoterLeft() bool { return !s.anyLeft(s.Record.voters()) }
+
+func (s *sight) anyLeft(members []Member) bool {
+	for _, m := range members {
+		if !s.gone(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// best tells whether every one of the members that is left has said how far its log goes, and none goes farther.
+func (s *sight) best(members []Member) bool {
+	own := find(members, func(m Member) bool { return m.Name == s.Found.Marker.Member && m.Instance == s.Self })
+	if own == nil || own.Position == nil {
+		return false
+	}
+	for _, m := range members {
+		if m.Name == own.Name || s.gone(m) {
+			continue
+		}
+		if m.Position == nil || own.Position.Less(*m.Position) || !m.Position.Less(*own.Position) && m.Name < own.Name {
+			return false
+		}
+	}
+	return true
+}
+
+// survivors names the voters that are not gone, and what is known of each.
+func (s *sight) survivors() string {
+	var all []string
+	for _, m := range s.Record.voters() {
+		if s.gone(m) {
+			continue
+		}
+		what := "has not said how far its log goes"
+		if m.Position != nil {
+			what = fmt.Sprintf("at term %d, index %d", m.Position.Term, m.Position.Index)
+		}
+		all = append(all, fmt.Sprintf("%s on %s %s", m.Name, m.Instance, what))
+	}
+	if s.Instances != nil && s.Instances.Unknown != nil {
+		all = append(all, fmt.Sprintf("EC2 does not say what became of the instances (%v)", s.Instances.Unknown))
+	}
+	return strings.Join(all, ", ")
+}
+
+func (s *sight) mismatch() string {
+	m, r := s.Found.Marker, s.Record
+	text := fmt.Sprintf("own data is of lineage %s generation %d, member %s; the cluster's is %s generation %d", m.UID, m.Generation, m.Member, r.UID, r.Generation)
+	if listed := r.named(m.Member); listed != nil && listed.Instance != s.Self {
+		text += ", and " + m.Member + " is on " + listed.Instance
+	}
+	return text
+}
+
+func (s *sight) reachable() bool {
+	if s.Quorum == nil {
+		s.missing = NeedQuorum
+		return false
+	}
+	return s.Quorum.Reachable
+}
+
+func (s *sight) trace() Trace {
+	if s.Trace == nil {
+		s.missing = NeedTrace
+		return Trace{}
+	}
+	return *s.Trace
+}
+
+func (s *sight) backups() Backups {
+	if s.Backups == nil {
+		s.missing = NeedBackups
+		return Backups{}
+	}
+	return *s.Backups
+}

@@ -1,0 +1,96 @@
+package etcd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"rekindle/agent/etcd/datadir"
+	"rekindle/agent/plan"
+	"rekindle/agent/store"
+)
+
+// Watch looks at the record every few seconds while the member runs, until ctx ends. A member that the record no longer has
+// here is stopped at once. resync is called when the plan has to be applied again: after a stop, when members came or went,
+// and when the member's own change is not at its end.
+func (k *Keeper) Watch(ctx context.Context, member plan.Etcd, every time.Duration, resync func(why string)) {
+	w := &watch{Keeper: k, member: member, resync: resync}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(every - every/4 + rand.N(every/2)):
+		}
+		if err := w.look(ctx); err != nil && ctx.Err() == nil {
+			k.Logger.Warn("etcd watch", "etcd", member.Name, "error", err)
+		}
+	}
+}
+
+// downAfter is how long a member may be down before the plan is applied again: whoever runs it restarts it by itself.
+const downAfter = 30 * time.Second
+
+type watch struct {
+	*Keeper
+	member plan.Etcd
+	resync func(string)
+	down   time.Time // since when etcd does not run
+	hosts  []byte    // as the last look had them
+}
+
+func (w *watch) look(ctx context.Context) error {
+	busy, err := w.Disk.Busy(ctx, w.member)
+	if err != nil {
+		return err
+	}
+	if !busy {
+		if w.down.IsZero() {
+			w.down = time.Now()
+		}
+		if time.Since(w.down) >= downAfter {
+			w.down = time.Now()
+			w.resync("etcd " + w.member.Name + " does not run")
+		}
+		return nil
+	}
+	w.down = time.Time{}
+	facts, _, err := w.observe(ctx, w.member)
+	if err != nil {
+		return err
+	}
+	if facts.Found.State != datadir.Busy {
+		return nil // it ended just now
+	}
+	if action := w.decide(ctx, w.member, &facts); action.Verdict == Halt {
+		w.Logger.Warn("stopping etcd", "etcd", w.member.Name, "why", action.Why)
+		err := w.Halt(ctx, w.member)
+		w.resync("etcd " + w.member.Name + ": " + action.Why)
+		return err
+	}
+	if facts.Record == nil {
+		return nil
+	}
+	if now := hosts(w.member, facts.Record); !bytes.Equal(now, w.hosts) {
+		first := w.hosts == nil
+		w.hosts = now
+		if !first {
+			w.resync("etcd " + w.member.Name + ": members came or went")
+		}
+	}
+	if w.unfinished(facts) {
+		_, err := w.confirm(ctx, w.member)
+		if errors.Is(err, errAgain) || errors.Is(err, store.ErrConflict) {
+			err = nil
+		}
+		return err
+	}
+	return nil
+}
+
+// unfinished tells whether Confirm has something left to do.
+func (w *watch) unfinished(facts Facts) bool {
+	mine := facts.Record.named(facts.Found.Marker.Member)
+	return mine != nil && mine.Instance == w.Instance && (facts.Record.State != Running || facts.Found.Marker.Fresh || mine.Learner)
+}
