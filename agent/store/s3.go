@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -16,13 +17,14 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// S3 keeps records in a bucket, by conditional writes: If-None-Match: * creates, If-Match: <etag> replaces
+// S3 keeps records and blobs in a bucket, by conditional writes: If-None-Match: * creates, If-Match: <etag> replaces
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html; China regions included).
 type S3 struct {
 	client *s3.Client
 	bucket string
 	prefix string // without a slash at its end; may be empty
 	keys   []encryption
+	stall  time.Duration // after which a transfer that stands still is given up
 }
 
 // S3Option changes how records are kept in S3.
@@ -37,9 +39,15 @@ func EncryptUnder(prefix, keyID string) S3Option {
 	return func(s *S3) { s.keys = append(s.keys, encryption{strings.Trim(prefix, "/") + "/", keyID}) }
 }
 
-// NewS3 is the records under s3://bucket/prefix.
+// GiveUpAfter is how long the transfer of a blob may stand still; default a minute. It should be longer than what the
+// client waits for one answer.
+func GiveUpAfter(stall time.Duration) S3Option {
+	return func(s *S3) { s.stall = stall }
+}
+
+// NewS3 is the records and blobs under s3://bucket/prefix.
 func NewS3(client *s3.Client, bucket, prefix string, options ...S3Option) *S3 {
-	s := &S3{client: client, bucket: bucket, prefix: strings.Trim(prefix, "/")}
+	s := &S3{client: client, bucket: bucket, prefix: strings.Trim(prefix, "/"), stall: stallLimit}
 	for _, option := range options {
 		option(s)
 	}
@@ -47,6 +55,14 @@ func NewS3(client *s3.Client, bucket, prefix string, options ...S3Option) *S3 {
 }
 
 func (s *S3) String() string { return "s3://" + path.Join(s.bucket, s.prefix) }
+
+// root is what stands before every key.
+func (s *S3) root() string {
+	if s.prefix == "" {
+		return ""
+	}
+	return s.prefix + "/"
+}
 
 func (s *S3) key(key string) *string { return aws.String(path.Join(s.prefix, key)) }
 
@@ -78,16 +94,7 @@ func (s *S3) Put(ctx context.Context, key string, data []byte, was Version) (Ver
 	} else {
 		in.IfMatch = aws.String(string(was))
 	}
-	for _, e := range s.keys {
-		if !strings.HasPrefix(key, e.under) {
-			continue
-		}
-		in.ServerSideEncryption = types.ServerSideEncryptionAwsKms
-		in.BucketKeyEnabled = aws.Bool(true) // S3 then asks KMS once for many objects
-		if e.keyID != "" {
-			in.SSEKMSKeyId = aws.String(e.keyID)
-		}
-	}
+	in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = s.encryption(key)
 	out, err := s.client.PutObject(ctx, in)
 	if err != nil {
 		if conflict(err, was != "") {
@@ -96,6 +103,21 @@ func (s *S3) Put(ctx context.Context, key string, data []byte, was Version) (Ver
 		return "", fmt.Errorf("%s/%s: %w", s, key, err)
 	}
 	return Version(aws.ToString(out.ETag)), nil
+}
+
+// encryption is how an object is to be encrypted: the last prefix that holds it counts.
+func (s *S3) encryption(key string) (mode types.ServerSideEncryption, keyID *string, bucketKey *bool) {
+	for _, e := range s.keys {
+		if !strings.HasPrefix(key, e.under) {
+			continue
+		}
+		mode, keyID = types.ServerSideEncryptionAwsKms, nil
+		bucketKey = aws.Bool(true) // S3 then asks KMS once for many objects
+		if e.keyID != "" {
+			keyID = aws.String(e.keyID)
+		}
+	}
+	return mode, keyID, bucketKey
 }
 
 func conflict(err error, replacing bool) bool {
@@ -115,10 +137,7 @@ func conflict(err error, replacing bool) bool {
 
 // List implements Records.
 func (s *S3) List(ctx context.Context, prefix string, limit int) ([]string, error) {
-	root := ""
-	if s.prefix != "" {
-		root = s.prefix + "/"
-	}
+	root := s.root()
 	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(root + prefix)}
 	if limit > 0 && limit < 1000 {
 		in.MaxKeys = aws.Int32(int32(limit))
