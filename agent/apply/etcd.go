@@ -66,12 +66,12 @@ func (a *pass) guessEtcd() error {
 	return nil
 }
 
-// lasting is the part of etcd's configuration that a running member should be restarted for. The initial state is not:
-// etcd reads it only when it has no data, so turning "new" into "existing" must not bounce the cluster's first member.
+// lasting is the part of etcd's configuration that a running member should be restarted for. The initial-cluster lines are
+// not: etcd reads them only when it has no data, so turning "new" into "existing" must not bounce the first member.
 func lasting(config []byte) []byte {
 	var kept []byte
 	for line := range bytes.Lines(config) {
-		if !bytes.HasPrefix(line, []byte("initial-cluster-state:")) {
+		if !bytes.HasPrefix(line, []byte("initial-cluster")) {
 			kept = append(kept, line...)
 		}
 	}

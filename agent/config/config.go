@@ -181,7 +181,33 @@ type Etcd struct {
 	Plaintext bool               `yaml:"plaintext,omitempty"`
 	ExtraArgs map[string]*string `yaml:"extraArgs,omitempty"`
 	// QuotaBytes is --quota-backend-bytes (64 MiB to 64 GiB; default 8 GiB).
-	QuotaBytes int64 `yaml:"quotaBytes,omitempty"`
+	QuotaBytes int64      `yaml:"quotaBytes,omitempty"`
+	Backup     EtcdBackup `yaml:"backup,omitempty"`
+}
+
+// EtcdBackup says how etcd is backed up into the store.
+type EtcdBackup struct {
+	// Disabled takes no backups. What is there can still be restored.
+	Disabled bool `yaml:"disabled,omitempty"`
+	// Interval is the time between two full backups (1m to 24h).
+	Interval time.Duration `yaml:"interval,omitempty"`
+	// Deltas is how often what was written since is stored (1s to 10m).
+	Deltas time.Duration `yaml:"deltas,omitempty"`
+	// NoDeltas stores full backups only.
+	NoDeltas bool `yaml:"noDeltas,omitempty"`
+	// Drill is how often a restore is tried (1h to 720h).
+	Drill time.Duration `yaml:"drill,omitempty"`
+	// Keep is how long backups stay.
+	Keep EtcdKeep `yaml:"keep,omitempty"`
+	// SpoolDir is where a snapshot lies while it is uploaded; it needs as much room as etcd's database has.
+	SpoolDir string `yaml:"spoolDir,omitempty"`
+}
+
+// EtcdKeep is how long backups stay: all of them, the last one of every hour, the last one of every day.
+type EtcdKeep struct {
+	All    time.Duration `yaml:"all,omitempty"`
+	Hourly time.Duration `yaml:"hourly,omitempty"`
+	Daily  time.Duration `yaml:"daily,omitempty"`
 }
 
 // Discovery is how nodes find each other.

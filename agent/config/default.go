@@ -25,6 +25,13 @@ func Default() *Config {
 			// The most that etcd suggests. A full quota stops the cluster, and etcd's own 2 GiB fill up sooner than
 			// anybody looks.
 			QuotaBytes: 8 << 30,
+			Backup: EtcdBackup{
+				Interval: 15 * time.Minute,
+				Deltas:   2 * time.Second,
+				Drill:    24 * time.Hour,
+				Keep:     EtcdKeep{All: time.Hour, Hourly: 7 * 24 * time.Hour, Daily: 90 * 24 * time.Hour},
+				SpoolDir: "/var/lib/rekindle/spool",
+			},
 		},
 		PKI: PKI{
 			KeyAlgorithm:  "ECDSA-P256",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 func (v *validator) etcd() {
@@ -44,5 +45,24 @@ func (v *validator) etcd() {
 		v.bad("etcd.quotaBytes", fmt.Sprintf("%d is out of range", q), "write bytes, from 67108864 (64 MiB) to 68719476736 (64 GiB)")
 	case q > 8<<30:
 		v.warn("etcd.quotaBytes", "more than the 8 GiB that etcd suggests at most", "write 8589934592, and compact more often")
+	}
+	v.etcdBackup()
+}
+
+const day = 24 * time.Hour
+
+func (v *validator) etcdBackup() {
+	b := v.config.Etcd.Backup
+	v.within("etcd.backup.interval", b.Interval, time.Minute, day)
+	v.within("etcd.backup.deltas", b.Deltas, time.Second, 10*time.Minute)
+	v.within("etcd.backup.drill", b.Drill, time.Hour, 30*day)
+	v.within("etcd.backup.keep.all", b.Keep.All, 10*time.Minute, 30*day)
+	v.within("etcd.backup.keep.hourly", b.Keep.Hourly, time.Hour, 365*day)
+	v.within("etcd.backup.keep.daily", b.Keep.Daily, day, 3650*day)
+	if b.SpoolDir != "" && !absolute(b.SpoolDir) {
+		v.bad("etcd.backup.spoolDir", "not an absolute path: "+quote(b.SpoolDir), "write /var/lib/rekindle/spool, or another directory with room for etcd's database")
+	}
+	if b.Disabled {
+		v.warn("etcd.backup.disabled", "no backups: when all masters are lost, so is the cluster", "remove it")
 	}
 }

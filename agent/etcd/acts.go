@@ -21,16 +21,6 @@ func (k *Keeper) self(member plan.Etcd, name string) Member {
 	}
 }
 
-// existing is what a member starts with that has data.
-func (k *Keeper) existing(member plan.Etcd, facts Facts) (*Prepared, error) {
-	marker := *facts.Found.Marker
-	config, err := k.config(member, marker, "existing", nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Prepared{Config: config, Hosts: hosts(member, facts.Record)}, nil
-}
-
 // create swaps in the first record of a cluster that never was.
 func (k *Keeper) create(ctx context.Context, member plan.Etcd, was store.Version) error {
 	if err := k.selfTest(ctx, member.Name); err != nil {
@@ -73,15 +63,6 @@ func (k *Keeper) marker(record *Lineage, name string, fresh bool) datadir.Marker
 	return datadir.Marker{
 		UID: record.UID, Generation: record.Generation, Member: name, Token: record.Token, Instance: k.Instance, Fresh: fresh,
 	}
-}
-
-// begin starts the first member of a cluster that never was.
-func (k *Keeper) begin(member plan.Etcd, record *Lineage, marker datadir.Marker) (*Prepared, error) {
-	config, err := k.config(member, marker, "new", nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Prepared{Config: config, Hosts: hosts(member, record)}, nil
 }
 
 // claim says in the record that the data of a member is here, and good: it came with a volume, or came back.

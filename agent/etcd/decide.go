@@ -123,7 +123,9 @@ var rows = []Row{
 	{"running", Start, func(s *sight) bool { return s.is(datadir.Busy) }, why("etcd runs"), ""},
 
 	// A rescue that this instance began, wherever it was cut.
-	{"resume rescue", Rescue, func(s *sight) bool { return s.Record.State == Rescuing && s.holds() && !s.current() && !s.is(datadir.Torn) },
+	{"resume rescue", Rescue, func(s *sight) bool {
+		return s.Record.State == Rescuing && s.holds() && !s.current() && !s.is(datadir.Torn)
+	},
 		why("this instance began to rescue the cluster"), ""},
 	{"set aside torn", SetAside, func(s *sight) bool { return s.is(datadir.Torn) },
 		func(s *sight) string { return "own data is torn: " + s.Found.Why }, ""},

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/url"
 
@@ -22,4 +23,16 @@ func hosts(member plan.Etcd, record *Lineage) []byte {
 		fmt.Fprintf(&lines, "%s %s\n", m.Address, u.Hostname())
 	}
 	return lines.Bytes()
+}
+
+// tellHosts keeps the machine's hosts file as the record has it.
+func (k *Keeper) tellHosts(ctx context.Context, member plan.Etcd, record *Lineage) error {
+	lines := hosts(member, record)
+	if lines == nil || k.Hosts == nil {
+		return nil
+	}
+	if err := k.Hosts(ctx, member, lines); err != nil {
+		return fmt.Errorf("etcd %s: the names of its members: %w", member.Name, err)
+	}
+	return nil
 }

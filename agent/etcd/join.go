@@ -12,8 +12,8 @@ import (
 )
 
 // join makes this node a member of the living cluster, one change and one swap at a time: what has to go first, then this
-// node as a learner. It returns what the learner is started with.
-func (k *Keeper) join(ctx context.Context, member plan.Etcd, facts Facts, was store.Version) (*Prepared, error) {
+// node as a learner. It returns the configuration with which the learner is started.
+func (k *Keeper) join(ctx context.Context, member plan.Etcd, facts Facts, was store.Version) ([]byte, error) {
 	record := facts.Record
 	cluster, err := k.dial(ctx, member, record)
 	if err != nil {
@@ -194,7 +194,7 @@ func (c *changer) finish(ctx context.Context) error {
 }
 
 // added asks etcd for the learner that the record lists already, and starts it.
-func (c *changer) added(ctx context.Context) (*Prepared, error) {
+func (c *changer) added(ctx context.Context) ([]byte, error) {
 	own := c.facts.Record.named(c.member.Member)
 	if own == nil {
 		return nil, c.end(ctx, func(*Lineage) {})
@@ -221,9 +221,5 @@ func (c *changer) added(ctx context.Context) (*Prepared, error) {
 			others = append(others, m.Name+"="+m.PeerURLs[0])
 		}
 	}
-	config, err := c.config(c.member, marker, "existing", others)
-	if err != nil {
-		return nil, err
-	}
-	return &Prepared{Config: config, Hosts: hosts(c.member, c.facts.Record)}, nil
+	return c.config(c.member, marker, "existing", others)
 }

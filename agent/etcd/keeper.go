@@ -73,6 +73,8 @@ type Keeper struct {
 	Path func(path string) (string, error)
 	// Halt stops etcd, whoever runs it, and returns when it is gone.
 	Halt func(ctx context.Context, member plan.Etcd) error
+	// Hosts keeps the lines that map the names in members' URLs to addresses, in the machine's hosts file.
+	Hosts func(ctx context.Context, member plan.Etcd, lines []byte) error
 	// Leads tells whether the member that runs here knows a leader; nil: it is taken to.
 	Leads func(ctx context.Context, member plan.Etcd) bool
 	// Well returns once the member serves; nil: its metrics listener is asked.
@@ -88,20 +90,14 @@ type Keeper struct {
 	seen map[string]*watching // by cluster
 }
 
-// Prepared is what apply has to put in place before it starts etcd.
-type Prepared struct {
-	Config []byte // etcd's configuration file
-	Hosts  []byte // the lines that map members' names to addresses; nil: leave what is there
-}
-
-// Prepare decides about a member, does what the decision asks for, step by step, and returns what etcd is started with. It
+// Prepare decides about a member, does what the decision asks for, step by step, and returns etcd's configuration file. It
 // waits, under ctx, for what may change by itself, and fails with status.ReasonEtcdBlocked where only the operator can help.
-func (k *Keeper) Prepare(ctx context.Context, member plan.Etcd) (Prepared, error) {
+func (k *Keeper) Prepare(ctx context.Context, member plan.Etcd) ([]byte, error) {
 	said := ""
 	for {
 		facts, version, err := k.observe(ctx, member)
 		if err != nil {
-			return Prepared{}, fmt.Errorf("etcd %s: %w", member.Name, err)
+			return nil, fmt.Errorf("etcd %s: %w", member.Name, err)
 		}
 		action := k.decide(ctx, member, &facts)
 		if action.Row+action.Why != said {
@@ -114,12 +110,12 @@ func (k *Keeper) Prepare(ctx context.Context, member plan.Etcd) (Prepared, error
 			continue // somebody was faster: decide again on what they wrote
 		case errors.Is(err, errAgain):
 			if err := k.wait(ctx, member.Name, Action{Why: err.Error(), Hint: action.Hint}); err != nil {
-				return Prepared{}, err
+				return nil, err
 			}
 		case err != nil:
-			return Prepared{}, fmt.Errorf("etcd %s: %s: %w", member.Name, action.Verdict, err)
+			return nil, fmt.Errorf("etcd %s: %s: %w", member.Name, action.Verdict, err)
 		case done != nil:
-			return *done, nil
+			return done, k.tellHosts(ctx, member, facts.Record)
 		}
 	}
 }
@@ -154,13 +150,13 @@ func again(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errAgain}, args...)...)
 }
 
-// do takes one step. It returns what etcd is started with once that is known.
-func (k *Keeper) do(ctx context.Context, member plan.Etcd, facts Facts, was store.Version, action Action) (*Prepared, error) {
+// do takes one step. It returns etcd's configuration file once that is known.
+func (k *Keeper) do(ctx context.Context, member plan.Etcd, facts Facts, was store.Version, action Action) ([]byte, error) {
 	switch action.Verdict {
 	case Start:
-		return k.existing(member, facts)
+		return k.config(member, *facts.Found.Marker, "existing", nil)
 	case Begin:
-		return k.begin(member, facts.Record, *facts.Found.Marker)
+		return k.config(member, *facts.Found.Marker, "new", nil)
 	case Create:
 		return nil, k.create(ctx, member, was)
 	case TakeOver:

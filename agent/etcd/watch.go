@@ -1,7 +1,6 @@
 package etcd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -13,8 +12,8 @@ import (
 )
 
 // Watch looks at the record every few seconds while the member runs, until ctx ends. A member that the record no longer has
-// here is stopped at once. resync is called when the plan has to be applied again: after a stop, when members came or went,
-// and when the member's own change is not at its end.
+// here is stopped at once; names of members that came are made known; a change of the member's own is brought to its end.
+// resync is called when the plan has to be applied again.
 func (k *Keeper) Watch(ctx context.Context, member plan.Etcd, every time.Duration, resync func(why string)) {
 	w := &watch{Keeper: k, member: member, resync: resync}
 	for {
@@ -37,7 +36,6 @@ type watch struct {
 	member plan.Etcd
 	resync func(string)
 	down   time.Time // since when etcd does not run
-	hosts  []byte    // as the last look had them
 }
 
 func (w *watch) look(ctx context.Context) error {
@@ -72,12 +70,8 @@ func (w *watch) look(ctx context.Context) error {
 	if facts.Record == nil {
 		return nil
 	}
-	if now := hosts(w.member, facts.Record); !bytes.Equal(now, w.hosts) {
-		first := w.hosts == nil
-		w.hosts = now
-		if !first {
-			w.resync("etcd " + w.member.Name + ": members came or went")
-		}
+	if err := w.tellHosts(ctx, w.member, facts.Record); err != nil {
+		return err
 	}
 	if w.unfinished(facts) {
 		_, err := w.confirm(ctx, w.member)
