@@ -42,7 +42,7 @@ type Options struct {
 	Route53 bool
 	// ChangeDelay is how long a Route 53 change stays PENDING.
 	ChangeDelay time.Duration
-	// ShutdownTime is how long a terminated instance is shutting-down.
+	// ShutdownTime is how long an instance is shutting-down or stopping.
 	ShutdownTime time.Duration
 	// ForgetAfter is how long a terminated instance is still described. Default one hour.
 	ForgetAfter time.Duration

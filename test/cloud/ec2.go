@@ -22,6 +22,8 @@ var ec2Operations = map[string]operation{
 	"DisassociateAddress":       disassociateAddress,
 	"ModifyInstanceAttribute":   modifyInstanceAttribute,
 	"RunInstances":              runInstances,
+	"StartInstances":            startInstances,
+	"StopInstances":             stopInstances,
 	"TerminateInstances":        terminateInstances,
 }
 

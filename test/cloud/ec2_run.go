@@ -11,14 +11,7 @@ func terminateInstances(a *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	type change struct {
-		ID       string   `xml:"instanceId"`
-		Current  xmlState `xml:"currentState"`
-		Previous xmlState `xml:"previousState"`
-	}
-	var out struct {
-		Instances []change `xml:"instancesSet>item"`
-	}
+	var out stateChanges
 	for _, id := range ids {
 		i := a.instances[id]
 		before := stateOf(i.state)
@@ -28,10 +21,21 @@ func terminateInstances(a *call) (any, error) {
 		if before.Name == "terminated" {
 			now = before
 		}
-		out.Instances = append(out.Instances, change{id, now, before})
+		out.Instances = append(out.Instances, stateChange{id, now, before})
 	}
 	a.tick()
 	return out, nil
+}
+
+// stateChanges is the reply of whatever changes the state of instances.
+type stateChanges struct {
+	Instances []stateChange `xml:"instancesSet>item"`
+}
+
+type stateChange struct {
+	ID       string   `xml:"instanceId"`
+	Current  xmlState `xml:"currentState"`
+	Previous xmlState `xml:"previousState"`
 }
 
 func modifyInstanceAttribute(a *call) (any, error) {

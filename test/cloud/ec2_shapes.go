@@ -94,10 +94,18 @@ type xmlIPv6 struct {
 	Address string `xml:"ipv6Address"`
 }
 
+// seen is the state of an instance as this reader sees it.
+func (a *call) seen(i *Instance) string {
+	if i.gone() && a.now().Sub(i.ended) < delayOf(a.effects, lateEnd) {
+		return "running"
+	}
+	return i.state
+}
+
 // describe is an instance as the API shows it. One that ended has no addresses.
 func (a *call) describe(i *Instance) xmlInstance {
 	x := xmlInstance{
-		ID: i.ID, ImageID: i.ImageID, State: stateOf(i.state), KeyName: i.KeyName, Type: i.Type,
+		ID: i.ID, ImageID: i.ImageID, State: stateOf(a.seen(i)), KeyName: i.KeyName, Type: i.Type,
 		LaunchTime: timestamp(i.LaunchTime), SourceDestCheck: i.sourceDestCheck, Architecture: architecture(i.Type),
 		RootDevice: "/dev/xvda", Tags: xmlTags(a.visibleTags(i.ID, delayOf(a.effects, lateTags))),
 		Metadata: xmlMetadata{"applied", "required", i.Metadata.HopLimit, "enabled", "disabled"},
@@ -123,7 +131,7 @@ func (a *call) describe(i *Instance) xmlInstance {
 			x.Volumes = append(x.Volumes, xmlBlock{v.Device, v.ID, "attached"})
 		}
 	}
-	if i.state == "terminated" {
+	if x.State.Name == "terminated" {
 		return x
 	}
 	x.PrivateDNS, x.PrivateIP = i.PrivateDNSName(), i.PrivateIP.String()

@@ -7,6 +7,8 @@ import "sync"
 type Subscriber struct {
 	OnLaunch    func(*Instance)
 	OnTerminate func(*Instance) // the instance is gone or going; its IMDS answers no more
+	OnStop      func(*Instance) // the power goes, the disk and the address stay
+	OnStart     func(*Instance) // after a stop
 	OnAttach    func(*Instance, Volume)
 	OnDetach    func(*Instance, Volume)
 }
@@ -74,6 +76,24 @@ func (c *Cloud) emitTerminate(i *Instance) {
 	c.events.emit(func(s Subscriber) {
 		if s.OnTerminate != nil {
 			s.OnTerminate(i)
+		}
+	})
+}
+
+func (c *Cloud) emitStop(i *Instance) {
+	c.log.Info("instance stopped", "instance", i.ID)
+	c.events.emit(func(s Subscriber) {
+		if s.OnStop != nil {
+			s.OnStop(i)
+		}
+	})
+}
+
+func (c *Cloud) emitStart(i *Instance) {
+	c.log.Info("instance started", "instance", i.ID)
+	c.events.emit(func(s Subscriber) {
+		if s.OnStart != nil {
+			s.OnStart(i)
 		}
 	})
 }

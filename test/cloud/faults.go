@@ -62,6 +62,7 @@ const (
 	latency      kind = "latency"
 	lateTags     kind = "late tags"
 	lateInstance kind = "late instances"
+	lateEnd      kind = "late ends"
 	expireTokens kind = "expire tokens"
 	otherAnswer  kind = "answer"
 )
@@ -96,6 +97,9 @@ func LateTags(d time.Duration) Effect { return Effect{kind: lateTags, delay: d} 
 // LateInstances makes EC2 deny all knowledge of instances that were launched less than d ago, as it may: they are not
 // listed, and asked for by id they are InvalidInstanceID.NotFound, just like those that ended long ago.
 func LateInstances(d time.Duration) Effect { return Effect{kind: lateInstance, delay: d} }
+
+// LateEnds makes EC2 describe instances as running that ended less than d ago, as it may: its answers can be old.
+func LateEnds(d time.Duration) Effect { return Effect{kind: lateEnd, delay: d} }
 
 // ExpireTokens makes IMDS tokens that are handed out die after d, whatever they promise.
 func ExpireTokens(d time.Duration) Effect { return Effect{kind: expireTokens, delay: d} }
@@ -135,7 +139,7 @@ func (e Effect) String() string {
 		return fmt.Sprintf("%s %d", e.kind, e.answer.status)
 	case pageSize:
 		return fmt.Sprintf("%s %d", e.kind, e.size)
-	case latency, lateTags, lateInstance, expireTokens:
+	case latency, lateTags, lateInstance, lateEnd, expireTokens:
 		return fmt.Sprintf("%s %v", e.kind, e.delay)
 	default:
 		return string(e.kind)

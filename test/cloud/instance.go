@@ -22,7 +22,7 @@ type InstanceSpec struct {
 
 	SubnetID  string
 	Zone      string
-	PrivateIP netip.Addr // default: the lowest free one of the subnet
+	PrivateIP netip.Addr // default: the next free one of the subnet
 	PublicIP  netip.Addr // default: none, or made up in a public subnet
 
 	Metadata MetadataOptions
@@ -58,6 +58,7 @@ type Instance struct {
 	// What follows is guarded by cloud.mu.
 	subnet          *Subnet
 	state           string
+	halted          time.Time // asked to stop
 	ended           time.Time
 	publicIP        netip.Addr
 	sourceDestCheck bool
@@ -138,7 +139,7 @@ func (c *Cloud) Terminate(id string) {
 }
 
 func (c *Cloud) terminate(i *Instance) {
-	if i.state == "shutting-down" || i.state == "terminated" {
+	if i.gone() {
 		return
 	}
 	i.state, i.ended = "shutting-down", c.now()
@@ -163,6 +164,9 @@ func (c *Cloud) terminate(i *Instance) {
 func (c *Cloud) ageInstances() {
 	for _, id := range slices.Clone(c.order) {
 		i := c.instances[id]
+		if i.state == "stopping" && c.now().Sub(i.halted) >= c.opts.ShutdownTime {
+			i.state = "stopped"
+		}
 		if i.ended.IsZero() {
 			continue
 		}
@@ -210,7 +214,7 @@ func (c *Cloud) Instances() []*Instance {
 	return all
 }
 
-// State is EC2's: running, shutting-down, terminated.
+// State is EC2's: running, stopping, stopped, shutting-down, terminated.
 func (i *Instance) State() string {
 	i.cloud.mu.Lock()
 	defer i.cloud.mu.Unlock()
@@ -245,5 +249,8 @@ func (i *Instance) PrivateDNSName() string {
 }
 
 func (i *Instance) alive() bool { return i.state == "running" }
+
+// gone is true of what never comes back.
+func (i *Instance) gone() bool { return i.state == "shutting-down" || i.state == "terminated" }
 
 func dashed(a netip.Addr) string { return strings.ReplaceAll(a.String(), ".", "-") }

@@ -19,6 +19,7 @@ type Subnet struct {
 	Public bool         // instances get a public address
 
 	used map[netip.Addr]bool
+	next netip.Addr // where to look for a free one
 }
 
 // layNetwork gives every subnet an id and a zone, and makes three subnets when the options name none.
@@ -71,7 +72,8 @@ func (c *Cloud) subnet(id, zone string) (*Subnet, error) {
 	return nil, errorf(400, "InvalidParameterValue", "Invalid availability zone: [%s]", zone)
 }
 
-// take reserves an address: the one asked for, or the lowest that is free. The first four and the last belong to AWS.
+// take reserves an address: the one asked for, or the next that is free. What was given back comes round again late, so
+// that an instance's replacement has another. The first four and the last belong to AWS.
 func (s *Subnet) take(want netip.Addr) (netip.Addr, error) {
 	if want.IsValid() {
 		if s.used[want] {
@@ -80,14 +82,19 @@ func (s *Subnet) take(want netip.Addr) (netip.Addr, error) {
 		s.used[want] = true
 		return want, nil
 	}
-	addr := s.CIDR.Masked().Addr()
+	first := s.CIDR.Masked().Addr()
 	for range 4 {
-		addr = addr.Next()
+		first = first.Next()
 	}
-	for ; s.CIDR.Contains(addr.Next()); addr = addr.Next() {
-		if !s.used[addr] {
-			s.used[addr] = true
-			return addr, nil
+	if !s.next.IsValid() {
+		s.next = first
+	}
+	for _, from := range []netip.Addr{s.next, first} {
+		for addr := from; s.CIDR.Contains(addr.Next()); addr = addr.Next() {
+			if !s.used[addr] {
+				s.used[addr], s.next = true, addr.Next()
+				return addr, nil
+			}
 		}
 	}
 	return netip.Addr{}, errorf(400, "InsufficientFreeAddressesInSubnet", "No free addresses in subnet '%s'.", s.ID)

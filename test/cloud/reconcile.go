@@ -17,7 +17,8 @@ func (c *Cloud) reconcileGroups() {
 		c.dropDead(g)
 		if !g.suspended["ReplaceUnhealthy"] {
 			for _, m := range slices.Clone(g.members) {
-				if m.health == "Unhealthy" && !m.leaving() {
+				// One that does not run fails EC2's status check.
+				if (m.health == "Unhealthy" || !m.alive()) && !m.leaving() {
 					c.leave(g, m)
 				}
 			}
@@ -29,7 +30,7 @@ func (c *Cloud) reconcileGroups() {
 // dropDead removes members that EC2 says are gone.
 func (c *Cloud) dropDead(g *group) {
 	g.members = slices.DeleteFunc(g.members, func(m *member) bool {
-		if m.alive() {
+		if !m.gone() {
 			return false
 		}
 		g.record(c.now(), "Terminating EC2 instance: "+m.ID, nil)

@@ -127,7 +127,7 @@ func attachVolume(a *call) (any, error) {
 		return nil, notFound(a.form.get("VolumeId"))
 	case i == nil:
 		return nil, notFound(a.form.get("InstanceId"))
-	case !i.alive():
+	case i.gone():
 		return nil, errorf(400, "IncorrectState", "Instance '%s' is not 'running'.", i.ID)
 	case v.Instance != "":
 		return nil, errorf(400, "VolumeInUse", "%s is already attached to an instance", v.ID)

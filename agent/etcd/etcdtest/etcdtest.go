@@ -38,6 +38,7 @@ type Cluster struct {
 	Members []*Member
 	TLS     *tls.Config // of a client that the members accept; nil with Plaintext
 
+	t       testing.TB // whose end is the cluster's
 	options Options
 	certs   *authority
 }
@@ -80,7 +81,7 @@ func newCluster(t testing.TB, o Options) *Cluster {
 	if o.Token == "" {
 		o.Token = fmt.Sprintf("%016x-g1", rand.Uint64())
 	}
-	c := &Cluster{options: o}
+	c := &Cluster{t: t, options: o}
 	if o.Plaintext {
 		return c
 	}
@@ -96,10 +97,11 @@ func newCluster(t testing.TB, o Options) *Cluster {
 
 func (c *Cluster) domain() string { return c.options.Name + ".etcd.internal.demo" }
 
-// New makes a member that belongs to nothing yet: name, address, certificates. Add it to etcd's list, then Join.
+// New makes a member that belongs to nothing yet: name, address, certificates. Add it to etcd's list, then Join. Like the
+// others it is stopped when the cluster's test ends, even if t is a part of that.
 func (c *Cluster) New(t testing.TB) *Member {
 	t.Helper()
-	m := &Member{cluster: c, Name: fmt.Sprintf("i-%d", members.Add(1)), Address: Address(t), DataDir: t.TempDir()}
+	m := &Member{cluster: c, Name: fmt.Sprintf("i-%d", members.Add(1)), Address: Address(t), DataDir: c.t.TempDir()}
 	scheme := "https"
 	if c.options.Plaintext {
 		scheme = "http"
@@ -108,7 +110,7 @@ func (c *Cluster) New(t testing.TB) *Member {
 	enter(host, netip.MustParseAddr(m.Address))
 	m.ClientURL = scheme + "://" + host + ":2379"
 	m.PeerURL = scheme + "://" + host + ":2380"
-	t.Cleanup(m.Stop)
+	c.t.Cleanup(m.Stop)
 	return m
 }
 

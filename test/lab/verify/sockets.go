@@ -16,6 +16,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"rekindle/agent/plan"
 	"rekindle/test/lab/node"
@@ -55,12 +56,18 @@ func writeRead(ctx context.Context, n *node.Node, member plan.Etcd, key string) 
 	if err != nil {
 		return "", err
 	}
-	server, endpoint, err := at(member.ClientURL, member.Address)
+	_, endpoint, err := at(member.ClientURL, member.Address)
 	if err != nil {
 		return "", err
 	}
-	config.ServerName = server
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Context: ctx, DialTimeout: 5 * time.Second, TLS: config})
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", endpoint)
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{member.ClientURL}, Context: ctx, DialTimeout: 5 * time.Second, TLS: config,
+		// gRPC takes the name that a certificate must have from the endpoint, whatever the TLS configuration says.
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(dial)},
+	})
 	if err != nil {
 		return "", err
 	}
@@ -76,7 +83,7 @@ func writeRead(ctx context.Context, n *node.Node, member plan.Etcd, key string) 
 	if len(got.Kvs) != 1 || string(got.Kvs[0].Value) != value {
 		return "", fmt.Errorf("wrote %q, read %v", value, got.Kvs)
 	}
-	about, err := client.Status(ctx, endpoint)
+	about, err := client.Status(ctx, member.ClientURL)
 	if err != nil {
 		return "", err
 	}
