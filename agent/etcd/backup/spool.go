@@ -22,7 +22,7 @@ import (
 
 const (
 	spoolPattern = "etcd-snapshot-*.spool"
-	spoolCheck   = 64 << 20 // bytes between two looks at the free space
+	spoolCheck   = 8 << 20 // bytes between two looks at the free space
 	spoolBuffer  = 256 << 10
 )
 
