@@ -46,6 +46,7 @@ type Agent struct {
 	board *status.Board // nil where a verb only looks
 	said  string        // what the console was told last
 
+	wake       chan struct{} // asks for a resync now, from within
 	metrics    *status.Metrics
 	serving    sync.Once
 	background sync.WaitGroup
@@ -87,7 +88,7 @@ func Run(ctx context.Context, options Options) (err error) {
 }
 
 func newAgent(options Options) *Agent {
-	return &Agent{Options: options, host: host.New(options.Root)}
+	return &Agent{Options: options, host: host.New(options.Root), wake: make(chan struct{}, 1)}
 }
 
 // node is what one boot found out and did. Config and Role are read once, Facts move.
@@ -306,6 +307,7 @@ func (a *Agent) stay(ctx context.Context, n *node) error {
 			a.Logger.Warn("watchdog", "error", err)
 		}
 	})
+	a.watchMembers(n)
 	for {
 		resync := n.config.Timeouts.Resync
 		select {
@@ -313,6 +315,7 @@ func (a *Agent) stay(ctx context.Context, n *node) error {
 			a.notify("STOPPING=1")
 			return nil
 		case <-a.Again:
+		case <-a.wake:
 		case <-time.After(resync - resync/10 + rand.N(resync/5)): // a tenth either way: nodes do not move in step
 		}
 		a.repair(status.WithWaits(ctx, a.board), n)

@@ -30,7 +30,7 @@ type inputs struct {
 	role    roles.Role
 	clients *aws.Clients
 	objects *assets.Store
-	records store.Records
+	records store.Store
 	engine  *apply.Engine
 	keeper  *etcd.Keeper
 	*observer
@@ -76,8 +76,7 @@ func (a *Agent) read(ctx context.Context) (*inputs, error) {
 	if in.role, err = a.role(ctx, in.objects, in.config.Role); err != nil {
 		return nil, err
 	}
-	a.equip(in)
-	return in, nil
+	return in, a.equip(in)
 }
 
 // opening is what can be known before the store is.
@@ -153,7 +152,7 @@ func (a *Agent) openStore(ctx context.Context, clients *aws.Clients, asked *conf
 
 // openRecords makes the records of a store: only S3 and directories can keep any. Private keys go under the KMS key, if one
 // is configured; else the bucket's own default holds, and stores without KMS work.
-func openRecords(place string, client *s3.Client, kmsKey string) (store.Records, error) {
+func openRecords(place string, client *s3.Client, kmsKey string) (store.Store, error) {
 	if dir, ok := strings.CutPrefix(place, "dir://"); ok {
 		return store.NewDir(dir), nil
 	}
@@ -216,8 +215,10 @@ func (a *Agent) role(ctx context.Context, objects *assets.Store, name string) (r
 }
 
 // equip gives a boot the means to apply its plan.
-func (a *Agent) equip(in *inputs) {
-	in.keeper = &etcd.Keeper{Records: in.records, Host: durable{a.host}, Instance: in.facts.Instance.ID, Logger: a.Logger}
+func (a *Agent) equip(in *inputs) (err error) {
+	if in.keeper, err = a.keeper(in); err != nil {
+		return err
+	}
 	in.engine = &apply.Engine{
 		Host: a.host, Units: a.Units, Assets: &objects{store: in.objects}, Etcd: in.keeper,
 		Secrets: &secrets.Reader{Records: in.records, S3: func() *s3.Client { return in.clients.S3(in.config.AWS.Region) },
@@ -227,4 +228,5 @@ func (a *Agent) equip(in *inputs) {
 		Unpack: unpack, Timeouts: in.config.Timeouts, Logger: a.Logger,
 	}
 	in.engine.Certs = certs{a.holder(in), a.board, a.metrics}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"rekindle/agent/etcd/backup"
 	"rekindle/agent/etcd/datadir"
@@ -152,6 +153,7 @@ func (k *Keeper) rescue(ctx context.Context, member plan.Etcd, facts Facts, was 
 // build makes the data. If another generation begins meanwhile, the next look finds it, before anything starts.
 func (k *Keeper) build(ctx context.Context, member plan.Etcd, order Build) error {
 	defer status.Waiting(ctx, "etcd "+member.Name+": data", "the data of generation "+fmt.Sprint(order.Marker.Generation))()
+	start := time.Now()
 	built, err := k.Disk.Build(ctx, member, order)
 	if errors.Is(err, ErrNothingToBuild) {
 		return status.Fail(status.ReasonEtcdBlocked, hintBackup, err)
@@ -167,7 +169,7 @@ func (k *Keeper) build(ctx context.Context, member plan.Etcd, order Build) error
 	}
 	k.Logger.Info("etcd data made", "etcd", member.Name, "backup", built.Backup, "revision", built.Revision)
 	if k.Made != nil {
-		k.Made(member, order, built)
+		k.Made(member, order, built, time.Since(start))
 	}
 	return nil
 }

@@ -128,6 +128,12 @@ func Healthy(ctx context.Context, member plan.Etcd) error {
 	return probe(ctx, url)
 }
 
+// Leads tells whether the member knows a leader. One that does not answer may be starting: it is taken to.
+func Leads(ctx context.Context, member plan.Etcd) bool {
+	err := Healthy(ctx, member)
+	return err == nil || !strings.Contains(err.Error(), "NO LEADER")
+}
+
 // healthy asks the metrics listener, which needs no client certificate (etcd's --listen-metrics-urls).
 func (k *Keeper) healthy(ctx context.Context, member plan.Etcd) error {
 	if k.Well != nil {

@@ -80,7 +80,7 @@ type Keeper struct {
 	// Well returns once the member serves; nil: its metrics listener is asked.
 	Well func(ctx context.Context, member plan.Etcd) error
 	// Made, unless nil, is told when the data of a generation was made.
-	Made   func(member plan.Etcd, order Build, built Built)
+	Made   func(member plan.Etcd, order Build, built Built, took time.Duration)
 	Poll   time.Duration // between two looks at what somebody else must change; 0: 2 s
 	Logger *slog.Logger
 	// Observe, unless nil, is told of every decision.

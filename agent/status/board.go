@@ -98,6 +98,7 @@ func (b *Board) Snapshot() *Status {
 	s.Authorities = append([]Authority{}, s.Authorities...)
 	s.Certificates = append([]Certificate{}, s.Certificates...)
 	s.Join = s.Join.clone()
+	s.Etcd = cloneEtcd(s.Etcd)
 	s.Warnings = append([]Warning{}, s.Warnings...)
 	s.Units = append([]Unit{}, s.Units...)
 	s.Waits = make([]Pending, 0, len(b.waits))

@@ -41,6 +41,7 @@ type Status struct {
 	Authorities  []Authority   `json:"authorities"`    // in the order of the plan
 	Certificates []Certificate `json:"certificates"`   // in the order of the plan
 	Join         *JoinServer   `json:"join,omitempty"` // on masters
+	Etcd         []Etcd        `json:"etcd"`           // the clusters of which the node carries members
 
 	Warnings []Warning `json:"warnings"` // oldest first
 	Units    []Unit    `json:"units"`    // in the order of the plan
