@@ -17,17 +17,17 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Dir keeps records in a directory. A lock file in it makes compare-and-swap hold between the processes of one host;
+// Dir keeps records and blobs in a directory. A lock file in it makes compare-and-swap hold between the processes of one host;
 // on a network file system it holds as far as flock does there.
 type Dir struct{ root string }
 
-// NewDir is the records under path.
+// NewDir is the records and blobs under path.
 func NewDir(path string) *Dir { return &Dir{root: path} }
 
 func (d *Dir) String() string { return "dir://" + d.root }
 
 func (d *Dir) path(key string) (string, error) {
-	if !fs.ValidPath(key) {
+	if !fs.ValidPath(key) || key == "." {
 		return "", fmt.Errorf("%s: key %q: not a clean relative path", d, key)
 	}
 	return filepath.Join(d.root, filepath.FromSlash(key)), nil
@@ -45,11 +45,7 @@ func (d *Dir) Get(_ context.Context, key string) ([]byte, Version, error) {
 func (d *Dir) read(path, key string) ([]byte, Version, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		// The record is absent only if its store is there: an unmounted directory says nothing about it.
-		if _, err := os.Stat(d.root); err != nil {
-			return nil, "", fmt.Errorf("%s: %w", d, err)
-		}
-		return nil, "", fmt.Errorf("%s/%s: %w", d, key, ErrAbsent)
+		return nil, "", d.missing(key)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", d, err)

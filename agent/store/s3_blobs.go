@@ -54,7 +54,7 @@ func (s *S3) open(ctx context.Context, in *s3.GetObjectInput, offset, length int
 	if missing := new(types.NoSuchKey); errors.As(err, &missing) {
 		return nil, ErrAbsent
 	}
-	if code(err) == "InvalidRange" {
+	if status(err) == http.StatusRequestedRangeNotSatisfiable {
 		return nil, fmt.Errorf("%w: it ends before byte %d: %w", io.ErrUnexpectedEOF, offset, err)
 	}
 	if err != nil {

@@ -13,7 +13,7 @@ const (
 	smallBlob  = 64 << 10 // what is no larger never costs the memory of a part
 	firstPart  = 8 * mib
 	laterParts = 12 * mib // by which parts grow every partsAlike: together they reach 600 GiB
-	partsAlike = 1000     // some compatible stores want parts of one size: up to 8 GiB they are
+	partsAlike = 1000     // some compatible stores want parts of one size: up to 7.8 GiB they are
 	maxParts   = 10_000
 	inFlight   = 3 // parts in memory: being read, or being sent
 )
@@ -31,13 +31,18 @@ type part struct {
 
 // parts are cut from a reader by a goroutine of their own, so that a reader that hangs can be left behind.
 type parts struct {
+	size  func(n int) int
 	ready chan part
 	free  chan []byte
 }
 
 // cut begins to read. The goroutine ends with the reader, or with ctx as soon as the reader returns.
 func cut(ctx context.Context, r io.Reader, watch *watch) *parts {
-	p := &parts{ready: make(chan part), free: make(chan []byte, inFlight)}
+	return cutInto(ctx, partSize, r, watch)
+}
+
+func cutInto(ctx context.Context, size func(n int) int, r io.Reader, watch *watch) *parts {
+	p := &parts{size: size, ready: make(chan part), free: make(chan []byte, inFlight)}
 	for range inFlight {
 		p.free <- nil
 	}
@@ -54,7 +59,7 @@ func (p *parts) read(ctx context.Context, r io.Reader) {
 			return
 		}
 		next := part{n: n}
-		next.data, next.err = fill(r, buffer[:0], partSize(n))
+		next.data, next.err = fill(r, buffer[:0], p.size(n))
 		if errors.Is(next.err, io.EOF) {
 			next.last, next.err = true, nil
 		}

@@ -49,7 +49,7 @@ func (e exit) Unwrap() error { return e.err }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	err := root(os.Stdout, os.Stderr).ExecuteContext(ctx)
+	err := withHidden(root(os.Stdout, os.Stderr)).ExecuteContext(ctx)
 	stop()
 	os.Exit(code(os.Stderr, err))
 }

@@ -6,6 +6,7 @@
 //	<dir>/data/member/...    etcd's own data directory is <dir>/data
 //	<dir>/data.part          a restore or rescue that is under way, or was cut
 //	<dir>/aside-<time>/      data that was set aside, with its marker
+//	<dir>/rescue.tmp         what Extract made; it may be removed at any time
 package datadir
 
 import (
@@ -18,6 +19,7 @@ const (
 	dataName    = "data"
 	partName    = "data.part"
 	asidePrefix = "aside-"
+	scratchName = "rescue.tmp"
 )
 
 // Data is etcd's data directory in a member's directory.
@@ -25,6 +27,9 @@ func Data(dir string) string { return filepath.Join(dir, dataName) }
 
 // Part is where a restore or rescue builds a data directory before it is renamed to Data.
 func Part(dir string) string { return filepath.Join(dir, partName) }
+
+// Scratch is where Extract works. Nothing in it is the only copy of anything.
+func Scratch(dir string) string { return filepath.Join(dir, scratchName) }
 
 // MarkerPath is the marker of a member's directory. A volume that moves takes both along.
 func MarkerPath(dir string) string { return filepath.Join(dir, markerName) }

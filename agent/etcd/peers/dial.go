@@ -126,7 +126,7 @@ func (c *Client) Close() error {
 
 // config is that of a client over all endpoints.
 func (o Options) config(ctx context.Context) (clientv3.Config, error) {
-	addresses, urls := map[string]string{}, []string{}
+	addresses, names, urls := map[string]string{}, map[string]bool{}, []string{}
 	for _, e := range o.Endpoints {
 		host, address, err := e.resolve(o.TLS != nil)
 		if err != nil {
@@ -135,6 +135,10 @@ func (o Options) config(ctx context.Context) (clientv3.Config, error) {
 		if other, ok := addresses[host]; ok && other != address {
 			return clientv3.Config{}, fmt.Errorf("endpoint %q: %s stands for both %s and %s", e.Name, host, other, address)
 		}
+		if names[e.Name] {
+			return clientv3.Config{}, fmt.Errorf("endpoint %q: two have this name", e.Name)
+		}
+		names[e.Name] = true
 		addresses[host] = address
 		urls = append(urls, e.URL)
 	}

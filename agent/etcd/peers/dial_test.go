@@ -32,6 +32,7 @@ func TestDialRefuses(t *testing.T) {
 		"no scheme":        {endpoints: change(func(e *peers.Endpoint) { e.URL = "i-1.demo:2379" }), want: "begins with https"},
 		"plaintext, certs": {endpoints: change(func(e *peers.Endpoint) { e.URL = "http://i-1.demo:2379" }), want: "write https"},
 		"https, no certs":  {endpoints: []peers.Endpoint{good}, plaintext: true, want: "needs a client certificate"},
+		"twice":            {endpoints: []peers.Endpoint{good, good}, want: "two have this name"},
 		"one name, two addresses": {
 			endpoints: append(change(func(e *peers.Endpoint) { e.Address = "127.0.0.2" }), good), want: "both 127.0.0.2:2379 and 127.0.0.1:2379",
 		},

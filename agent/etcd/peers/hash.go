@@ -79,11 +79,10 @@ func (c *Client) CompareHashes(ctx context.Context) (Comparison, error) {
 }
 
 func (c *Client) compareOnce(ctx context.Context, view View) (Comparison, error) {
-	current, err := c.raw.Get(ctx, "\x00", clientv3.WithCountOnly())
+	revision, err := c.revision(ctx)
 	if err != nil {
-		return Comparison{}, fmt.Errorf("current revision: %w", err)
+		return Comparison{}, err
 	}
-	revision := current.Header.Revision
 	all := c.healths(ctx)
 	hashes := make([]MemberHash, 0, len(view.Members))
 	for _, m := range view.Members {
@@ -111,6 +110,17 @@ func (c *Client) compareOnce(ctx context.Context, view View) (Comparison, error)
 	}
 	group.Wait()
 	return Compare(revision, hashes), nil
+}
+
+// revision is the newest that a quorum has.
+func (c *Client) revision(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	response, err := c.raw.Get(ctx, "\x00", clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("current revision: %w", err)
+	}
+	return response.Header.Revision, nil
 }
 
 // hash waits until the member has got as far as the revision.

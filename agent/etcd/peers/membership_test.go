@@ -130,10 +130,11 @@ func testDeadVoter(t *testing.T, c *etcdtest.Cluster) {
 }
 
 func testQuorumLost(t *testing.T, c *etcdtest.Cluster) {
-	client := dialTo(t, c, func(o *peers.Options) { o.Timeout = 3 * time.Second })
-	if _, err := client.View(t.Context()); err != nil {
+	view, err := dialTo(t, c, nil).View(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
+	client := dialTo(t, c, func(o *peers.Options) { o.Timeout, o.ExpectCluster = time.Second, view.ClusterID })
 	c.Members[0].Kill()
 	c.Members[1].Kill()
 	last := c.Members[2]

@@ -1,4 +1,4 @@
-// Package storetest is the contract of store.Records as a suite that every implementation passes.
+// Package storetest is the contracts of store.Records and store.Blobs as suites that every implementation passes.
 package storetest
 
 import (

@@ -44,9 +44,31 @@ ID=debian
 `,
 	"/etc/hosts":       "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
 	"/etc/resolv.conf": "nameserver 127.0.0.53\noptions edns0 trust-ad\n",
+	"/etc/machine-id":  "",
+}
+
+// running is what is in /run before the agent starts.
+var running = map[string]string{
 	// What systemd-resolved learned from DHCP: the address of the VPC's resolver.
 	"/run/systemd/resolve/resolv.conf": "nameserver 169.254.169.253\n",
-	"/etc/machine-id":                  "",
+}
+
+// Boot empties what does not outlive a loss of power.
+func Boot(root string) error {
+	for _, dir := range []string{"/run", "/tmp"} {
+		if err := os.RemoveAll(filepath.Join(root, dir)); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
+	}
+	for path, text := range running {
+		if err := write(root, path, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var dirs = []string{
@@ -66,7 +88,7 @@ func Make(root string, o Options) error {
 			return err
 		}
 	}
-	for _, set := range []map[string]string{files, o.Files} {
+	for _, set := range []map[string]string{files, running, o.Files} {
 		for path, text := range set {
 			if err := write(root, path, text); err != nil {
 				return err

@@ -12,25 +12,26 @@ import (
 // Nodes are the instances that run, in the order of their launch.
 func (r *Region) Nodes() []*node.Node {
 	var nodes []*node.Node
-	for _, n := range r.all() {
+	for _, n := range r.all(false) {
 		nodes = append(nodes, n.Node)
 	}
 	return nodes
 }
 
-func (r *Region) all() []*instance {
+// all are the instances that are there, stopped ones if wanted.
+func (r *Region) all(halted bool) []*instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []*instance
 	for _, id := range r.order {
-		if n := r.nodes[id]; n != nil {
+		if n := r.nodes[id]; n != nil && (halted || !n.halted) {
 			all = append(all, n)
 		}
 	}
 	return all
 }
 
-// Node is one instance, or nil when it does not run.
+// Node is one instance, or nil when it has ended. One that was stopped has a disk, but runs nothing.
 func (r *Region) Node(id string) *node.Node {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,16 +87,34 @@ func (r *Region) AwaitMembers(ctx context.Context, group string, n int, except .
 	}
 }
 
-// Group makes an Auto Scaling group whose instances have a role, given by tag, and an instance profile.
+// Group makes an Auto Scaling group, named after the role, whose instances have a role, given by tag, and an instance
+// profile. They are spread over the zones.
 func (r *Region) Group(role, profile string, desired int, userData []byte) error {
-	return r.Cloud.CreateGroup(cloud.GroupSpec{
-		Name:    role,
+	return r.Cloud.CreateGroup(r.groupSpec(role, role, profile, desired, userData))
+}
+
+// ZonalGroups makes one group of one instance in each zone, and returns their names, ROLE-ZONE.
+func (r *Region) ZonalGroups(role, profile string, userData []byte) (names []string, err error) {
+	for _, subnet := range r.Cloud.Subnets() {
+		spec := r.groupSpec(role+"-"+subnet.Zone, role, profile, 1, userData)
+		spec.Subnets = []string{subnet.ID}
+		if err := r.Cloud.CreateGroup(spec); err != nil {
+			return names, err
+		}
+		names = append(names, spec.Name)
+	}
+	return names, nil
+}
+
+func (r *Region) groupSpec(name, role, profile string, desired int, userData []byte) cloud.GroupSpec {
+	return cloud.GroupSpec{
+		Name:    name,
 		Desired: desired,
 		Tags:    map[string]string{"rekindle:role": role, "rekindle:cluster": r.options.Cluster},
 		Template: cloud.InstanceSpec{
 			Type: "m5.large", Role: profile, UserData: userData, Metadata: cloud.MetadataOptions{Tags: true},
 		},
-	})
+	}
 }
 
 // Requests says how many requests an instance has sent to each service, S3 included.

@@ -55,12 +55,21 @@ type Region struct {
 	order   []string
 	changed chan struct{} // closed and replaced when a node comes or goes
 	errs    []error
+	awaited []awaited // volumes for instances to come
+	moved   int       // directories so far, for their names
 }
 
 // instance is a node and its metadata service.
 type instance struct {
 	*node.Node
 	imds *cloud.Server
+	zone string
+
+	// What follows is guarded by Region.mu.
+	halted   bool     // stopped: it may start again
+	diskless bool     // its disk goes with it
+	keep     []string // etcd clusters whose volumes stay
+	kept     []*Volume
 }
 
 // Start returns a region without instances.
@@ -90,7 +99,9 @@ func Start(ctx context.Context, o Options) (*Region, error) {
 		Region: o.Name, Route53: o.Route53, VPCCIDR: network.cidr, Subnets: network.subnets(o.Name), Logger: o.Logger,
 	})
 	r.keys.cloud = r.Cloud
-	r.Cloud.Subscribe(cloud.Subscriber{OnLaunch: r.launched, OnTerminate: r.terminated})
+	r.Cloud.Subscribe(cloud.Subscriber{
+		OnLaunch: r.launched, OnTerminate: r.terminated, OnStop: r.stopped, OnStart: r.started,
+	})
 	r.api = cloud.ServeOn(running, listener, r.Cloud.Handler())
 	r.S3, err = s3.Start(ctx, s3.Options{
 		Dir: filepath.Join(o.Dir, "s3"), Address: network.s3(), Region: o.Name, Identify: r.keys.identify,
@@ -121,7 +132,7 @@ func (r *Region) Close() error {
 	r.ticking.Wait()
 	r.Cloud.Settle()
 	var errs []error
-	for _, n := range r.all() {
+	for _, n := range r.all(true) {
 		errs = append(errs, n.Destroy(), n.imds.Close())
 	}
 	return errors.Join(append(errs, r.api.Close(), r.S3.Close())...)
@@ -138,6 +149,11 @@ func (r *Region) launched(i *cloud.Instance) {
 		r.nodes[i.ID] = n
 		r.order = append(r.order, i.ID)
 	}
+	r.tell()
+}
+
+// tell wakes whoever waits for nodes. The caller holds mu.
+func (r *Region) tell() {
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
@@ -159,6 +175,9 @@ func (r *Region) build(i *cloud.Instance) (*instance, error) {
 			return nil, fmt.Errorf("bake: %w", err)
 		}
 	}
+	if err := r.attachAwaited(i, root); err != nil {
+		return nil, err
+	}
 	imds, err := r.Cloud.ServeIMDS(context.Background(), i.ID, imdsAddress(i.PrivateIP))
 	if err != nil {
 		return nil, err
@@ -178,24 +197,5 @@ func (r *Region) build(i *cloud.Instance) (*instance, error) {
 	if err := n.Start(); err != nil {
 		return nil, errors.Join(err, imds.Close())
 	}
-	return &instance{n, imds}, nil
-}
-
-// terminated ends a node as EC2 ends an instance: the power goes.
-func (r *Region) terminated(i *cloud.Instance) {
-	r.mu.Lock()
-	n := r.nodes[i.ID]
-	r.mu.Unlock()
-	if n == nil {
-		return
-	}
-	err := errors.Join(n.Destroy(), n.imds.Close())
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err != nil {
-		r.errs = append(r.errs, fmt.Errorf("instance %s: %w", i.ID, err))
-	}
-	delete(r.nodes, i.ID)
-	close(r.changed)
-	r.changed = make(chan struct{})
+	return &instance{Node: n, imds: imds, zone: i.Zone}, nil
 }

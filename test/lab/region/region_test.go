@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,26 @@ import (
 
 const store = "s3://rekindle-test/cluster"
 
+// programs are built once for all tests.
+var programs = sync.OnceValues(func() (binaries.Set, error) {
+	return binaries.Build(context.Background(), filepath.Join(scratch, "bin"), os.Getenv("REKINDLE_BINARY"), binaries.Default)
+})
+
+// scratch is a directory of all tests together.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "region"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := os.RemoveAll(scratch); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
+}
+
 // start returns a region with a filled store, the directory that was published, and the agent.
 func start(t *testing.T) (r *region.Region, assets, binary string) {
 	t.Helper()
@@ -26,7 +47,7 @@ func start(t *testing.T) (r *region.Region, assets, binary string) {
 		t.Skip("builds and boots nodes")
 	}
 	dir := t.TempDir()
-	set, err := binaries.Build(t.Context(), filepath.Join(dir, "bin"), os.Getenv("REKINDLE_BINARY"), binaries.Default)
+	set, err := programs()
 	if err != nil {
 		t.Fatal(err)
 	}

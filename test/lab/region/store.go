@@ -90,6 +90,10 @@ func (r *Region) ReadStore(ctx context.Context, store, path string) ([]byte, err
 	return io.ReadAll(out.Body)
 }
 
+// DenyStore makes S3 answer an instance with 403, whatever it asks for, or ends that. It holds for the keys that the
+// instance has and for those that it gets.
+func (r *Region) DenyStore(instance string, denied bool) { r.keys.deny(instance, denied) }
+
 // ReadStoreAs reads an object of a store with the credentials of an instance.
 func (r *Region) ReadStoreAs(ctx context.Context, instance, store, path string) ([]byte, error) {
 	bucket, prefix, err := splitStore(store)

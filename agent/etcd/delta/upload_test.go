@@ -1,0 +1,157 @@
+package delta
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestUploadWhoseAnswerIsLost(t *testing.T) {
+	_, client := single(t)
+	base := take(t, client)
+	objects := newBlobs()
+	lost := 0
+	objects.after = func(string) error { // under the lock
+		if lost++; lost <= 3 {
+			return errors.New("connection reset by peer")
+		}
+		return nil
+	}
+	f := follow(t, client, base, objects, Options{}, nil)
+	for range 4 {
+		f.mark(t, client)
+	}
+	if at := contiguous(t, base, objects.all(t)); at < f.progress().Last {
+		t.Errorf("stored up to %d, reported %d", at, f.progress().Last)
+	}
+	if lost < 4 {
+		t.Errorf("only %d objects were written", lost)
+	}
+}
+
+// An object is in the way: the same writes, as another member saw them; or something else.
+func TestUploadMeetsAnotherObject(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Delta)
+		gap    bool
+	}{
+		"the same writes, other leases": {func(d *Delta) { d.Taken, d.Leases = time.Unix(9, 0), []Lease{{ID: 4, TTL: 9}} }, false},
+		"another value":                 {func(d *Delta) { d.Changes[0].Kv.Value = []byte("other") }, true},
+		"another lineage":               {func(d *Delta) { d.UID = "other" }, true},
+		"another generation":            {func(d *Delta) { d.Generation++ }, true},
+		"nothing that can be read":      {nil, true},
+	} {
+		d := sample(random(8), 5, 6)
+		other := sample(random(8), 5, 6)
+		var body bytes.Buffer
+		if c.change != nil {
+			c.change(other)
+			if err := Write(&body, other); err != nil {
+				t.Fatal(name, err)
+			}
+		}
+		objects := newBlobs()
+		s := &Stream{Blobs: objects}
+		s.fill()
+		r := &run{Stream: s, buffer: newBuffer(5, 1)}
+		objects.objects[r.base.DeltaKey(5, 11)] = body.Bytes()
+		if err := r.upload(t.Context(), d); errors.Is(err, ErrGap) != c.gap || err != nil && !c.gap {
+			t.Errorf("%s: error %v, want a gap: %t", name, err, c.gap)
+		}
+	}
+}
+
+// A store that takes nothing for longer than there is patience.
+func TestUploadNeverSucceeds(t *testing.T) {
+	_, client := single(t)
+	base := take(t, client)
+	objects := newBlobs()
+	objects.before = func(context.Context, string) error { return errors.New("AccessDenied") }
+	f := follow(t, client, base, objects, Options{Patience: 500 * time.Millisecond}, nil)
+	put(t, client, "k", "v")
+	if err := f.ended(t); !errors.Is(err, ErrBehind) || !strings.Contains(err.Error(), "AccessDenied") {
+		t.Errorf("error %v, want ErrBehind and why", err)
+	}
+	if p := f.progress(); p.Err == nil || p.Last != base.entry.Revision {
+		t.Errorf("progress %+v does not tell of the failure", p)
+	}
+}
+
+// A store that is slow, but fast enough on the whole: nothing is lost, whatever it takes.
+func TestSlowStore(t *testing.T) {
+	_, client := single(t)
+	base := take(t, client)
+	objects := newBlobs()
+	objects.before = func(ctx context.Context, _ string) error { return pause(ctx, 150*time.Millisecond) }
+	const limit = 100_000
+	f := follow(t, client, base, objects, Options{MaxBytes: limit}, nil)
+	flood(t, f, 1500)
+	end := f.mark(t, client)
+	if at := contiguous(t, base, objects.all(t)); at != end {
+		t.Errorf("stored up to %d, written %d", at, end)
+	}
+	for _, d := range objects.all(t) {
+		if n := held(d); n > limit/2 && d.Last > d.Base+1 {
+			t.Errorf("delta %d..%d holds %d bytes, more than half of the room", d.Base, d.Last, n)
+		}
+	}
+	sums(t, base.copied(t, objects.all(t)...), client, end)
+}
+
+func held(d *Delta) (n int) {
+	for i := range d.Changes {
+		n += size(&d.Changes[i])
+	}
+	return n
+}
+
+// Far more is written than a slow store takes: it ends with ErrBehind, and memory was bounded all the time.
+func TestBehind(t *testing.T) {
+	_, client := single(t)
+	base := take(t, client)
+	objects := newBlobs()
+	objects.before = func(ctx context.Context, _ string) error { return pause(ctx, 2*time.Second) }
+	const limit = 1 << 20
+	f := follow(t, client, base, objects, Options{MaxBytes: limit, Patience: 4 * time.Second}, nil)
+	flood(t, f, 50_000)
+	if err := f.ended(t); !errors.Is(err, ErrBehind) {
+		t.Errorf("error %v, want ErrBehind", err)
+	}
+	// One answer of etcd comes on top of the limit: a thousand revisions at most.
+	const answer = 1000 * (overhead + 8 + 100)
+	if f.most > limit+answer {
+		t.Errorf("%d bytes were held, more than %d", f.most, limit+answer)
+	}
+	contiguous(t, base, objects.all(t)) // what is stored is good nevertheless
+	t.Logf("at most %d bytes held of %d written, stored up to %d of 50000", f.most, 50_000*(overhead+108), f.progress().Last)
+}
+
+// flood writes n keys, one revision each, from many clients at once.
+func flood(t *testing.T, f *following, n int) {
+	t.Helper()
+	client := f.client
+	value := strings.Repeat("v", 100)
+	var group sync.WaitGroup
+	failed := make(chan error, 32)
+	for w := range 32 {
+		group.Go(func() {
+			for i := w; i < n; i += 32 {
+				if _, err := client.Put(t.Context(), fmt.Sprintf("k%07d", i%5000), value); err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	select {
+	case err := <-failed:
+		t.Fatal(err)
+	default:
+	}
+}
