@@ -64,7 +64,7 @@ func TestMasterThatMayNotReadKeys(t *testing.T) {
 	allow := func(paths []string) {
 		t.Helper()
 		if err := c.S3.SetPolicy(t.Context(), c.Bucket,
-			s3.Statement{Principals: []string{role}, Actions: []string{"s3:ListBucket"}, Resources: []string{""}},
+			s3.Statement{Principals: []string{role}, Actions: []string{"s3:ListBucket", "s3:ListBucketVersions"}, Resources: []string{""}},
 			s3.Statement{Principals: []string{role}, Actions: []string{"s3:GetObject", "s3:PutObject"}, Resources: paths},
 		); err != nil {
 			t.Fatal(err)

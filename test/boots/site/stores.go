@@ -48,7 +48,7 @@ func (s *Stores) allow(ctx context.Context, c *cloud.Cloud, bucket string, actio
 	role := []string{fmt.Sprintf("arn:%s:iam::%s:role/%s", c.Partition(), c.AccountID(), Role)}
 	var statements []s3.Statement
 	if slices.Contains(actions, "s3:ListBucket") {
-		statements = append(statements, s3.Statement{Principals: role, Actions: []string{"s3:ListBucket"}, Resources: []string{""}})
+		statements = append(statements, s3.Statement{Principals: role, Actions: []string{"s3:ListBucket", "s3:ListBucketVersions"}, Resources: []string{""}})
 	}
 	objects := slices.DeleteFunc(slices.Clone(actions), func(a string) bool { return a == "s3:ListBucket" })
 	if len(objects) > 0 {

@@ -41,6 +41,7 @@ func (r *Region) CreateStore(ctx context.Context, store string) error {
 	}
 	return r.S3.SetPolicy(ctx, bucket,
 		s3.Statement{Principals: both, Actions: []string{"s3:ListBucket"}, Resources: []string{""}},
+		s3.Statement{Principals: master, Actions: []string{"s3:ListBucketVersions"}, Resources: []string{""}},
 		s3.Statement{Principals: both, Actions: []string{"s3:GetObject"}, Resources: public},
 		s3.Statement{Principals: both, Actions: []string{"s3:GetObject", "s3:PutObject"}, Resources: []string{prefix + "nodes/*"}},
 		s3.Statement{Principals: master, Actions: []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, Resources: []string{prefix + "*"}},
