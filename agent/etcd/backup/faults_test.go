@@ -58,14 +58,14 @@ func TestTakeFaults(t *testing.T) {
 			arrange: func(o *Options, _ *faulty) { o.free = func(string) (int64, error) { return int64(len(raw)), nil } }, want: "make room",
 		},
 		"disk fills up": {
-			arrange: func(o *Options, _ *faulty) { o.free = filling(3) }, want: "make room",
+			arrange: func(o *Options, _ *faulty) { o.free = filling(2) }, want: "make room",
 		},
 		"upload dies": {
 			arrange: func(_ *Options, s *faulty) { s.upload = dying }, is: errInjected, want: "upload",
 		},
 		"upload cut":    {arrange: func(_ *Options, s *faulty) { s.upload = cutting(s) }, want: "the store lists"},
 		"another's":     {arrange: func(_ *Options, s *faulty) { s.upload = occupied(s) }, want: "the store lists", left: 1},
-		"altered":       {arrange: func(_ *Options, s *faulty) { s.upload = altering(s) }, is: ErrDamaged, want: "chunk 1"},
+		"altered":       {arrange: func(_ *Options, s *faulty) { s.upload = altering(s) }, is: ErrDamaged, want: "chunk"},
 		"fence":         {arrange: func(o *Options, _ *faulty) { o.Fence = func(context.Context) error { return errInjected } }, is: errInjected, want: "before the manifest"},
 		"fence, locked": {arrange: fencedAndLocked, is: store.ErrLocked, want: "an incomplete backup stays", left: 1},
 		"manifest": {
@@ -164,7 +164,7 @@ func summed(raw []byte) []byte {
 }
 
 func dying(_ context.Context, _ string, r io.Reader) (store.Blob, error) {
-	_, _ = io.CopyN(io.Discard, r, 1<<20)
+	_, _ = io.CopyN(io.Discard, r, 1<<10)
 	return store.Blob{}, errInjected
 }
 
@@ -179,14 +179,14 @@ func cutting(s *faulty) func(context.Context, string, io.Reader) (store.Blob, er
 	}
 }
 
-// altering stores one bit otherwise, in the second of three chunks, of which the first and last compress to about 5 MB.
+// altering stores one bit otherwise, near the end of the last chunk.
 func altering(s *faulty) func(context.Context, string, io.Reader) (store.Blob, error) {
 	return func(ctx context.Context, key string, r io.Reader) (store.Blob, error) {
 		all, err := io.ReadAll(r)
 		if err != nil {
 			return store.Blob{}, err
 		}
-		return s.Dir.Upload(ctx, key, bytes.NewReader(flipped(all, len(all)/2)))
+		return s.Dir.Upload(ctx, key, bytes.NewReader(flipped(all, len(all)-1000)))
 	}
 }
 

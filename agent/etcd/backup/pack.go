@@ -99,7 +99,7 @@ func (p *packer) encode(work chan *frame) error {
 			f.err = fmt.Errorf("spool: its disk returned other bytes than were written: blake3 is %s, was %s", got, f.chunk.BLAKE3)
 		} else {
 			f.chunk.SHA256 = sha256Of(f.data)
-			f.bytes = encoder.EncodeAll(f.data, f.bytes[:0])
+			f.bytes = encoder.EncodeAll(f.data, grown(f.bytes, encoder.MaxEncodedSize(ChunkSize))[:0])
 		}
 		close(f.done)
 	}
