@@ -16,10 +16,14 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 
 	"rekindle/agent/etcd/peers"
 )
+
+// etcd reserves two files of 64 MB for each member's log; tests write little.
+func init() { wal.SegmentSizeBytes = 4 << 20 }
 
 // Member is one etcd server, running or not.
 type Member struct {

@@ -3,6 +3,7 @@ package peers_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,6 +46,13 @@ func testLearner(t *testing.T, c *etcdtest.Cluster) {
 	}
 	expect(t, all.Remove(ctx, id+1), peers.ErrNotFound)
 	expect(t, all.Promote(ctx, id+1), peers.ErrNotFound)
+	// Without a way to the leader a follower is asked, which hands the question on.
+	followers := dialTo(t, c, func(o *peers.Options) {
+		leader := c.Leader(t).Endpoint()
+		o.Endpoints = append(slices.DeleteFunc(o.Endpoints, func(e peers.Endpoint) bool { return e == leader }), silent(t, c))
+	})
+	expect(t, followers.Remove(ctx, id+1), peers.ErrNotFound)
+	expect(t, followers.Promote(ctx, id), peers.ErrNotLearner)
 }
 
 func expect(t *testing.T, got, want error) {
