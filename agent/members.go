@@ -57,12 +57,23 @@ func (a *Agent) keeper(in *inputs) (*etcd.Keeper, error) {
 	}, nil
 }
 
+// deciding is the keeper as apply wants it.
+type deciding struct{ *etcd.Keeper }
+
+// readKey is under what a context holds how to read certificates that are not in place yet.
+type readKey struct{}
+
+// Prepare implements apply.Etcd.
+func (d deciding) Prepare(ctx context.Context, member plan.Etcd, read func(string) ([]byte, error)) ([]byte, error) {
+	return d.Keeper.Prepare(context.WithValue(ctx, readKey{}, read), member)
+}
+
 // anyGeneration is higher than any.
 const anyGeneration = 1 << 30
 
 // dialEtcd speaks to members with the certificate that the plan has for that.
 func (a *Agent) dialEtcd(ctx context.Context, in *inputs, member plan.Etcd, endpoints []peers.Endpoint) (*peers.Client, error) {
-	secure, err := a.etcdTLS(member)
+	secure, err := a.etcdTLS(ctx, member)
 	if err != nil {
 		return nil, err
 	}
@@ -73,15 +84,19 @@ func (a *Agent) dialEtcd(ctx context.Context, in *inputs, member plan.Etcd, endp
 	return peers.Dial(ctx, o)
 }
 
-func (a *Agent) etcdTLS(member plan.Etcd) (*tls.Config, error) {
+func (a *Agent) etcdTLS(ctx context.Context, member plan.Etcd) (*tls.Config, error) {
 	if member.ClientCert == "" {
 		return nil, nil
 	}
-	certificate, err := a.host.Read(member.ClientCert)
+	read, ok := ctx.Value(readKey{}).(func(string) ([]byte, error))
+	if !ok {
+		read = a.host.Read
+	}
+	certificate, err := read(member.ClientCert)
 	if err != nil {
 		return nil, err
 	}
-	key, err := a.host.Read(member.ClientKey)
+	key, err := read(member.ClientKey)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +104,7 @@ func (a *Agent) etcdTLS(member plan.Etcd) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", member.ClientCert, err)
 	}
-	trusted, err := a.host.Read(member.TrustedCA)
+	trusted, err := read(member.TrustedCA)
 	if err != nil {
 		return nil, err
 	}

@@ -220,7 +220,7 @@ func (a *Agent) equip(in *inputs) (err error) {
 		return err
 	}
 	in.engine = &apply.Engine{
-		Host: a.host, Units: a.Units, Assets: &objects{store: in.objects}, Etcd: in.keeper,
+		Host: a.host, Units: a.Units, Assets: &objects{store: in.objects}, Etcd: deciding{in.keeper},
 		Secrets: &secrets.Reader{Records: in.records, S3: func() *s3.Client { return in.clients.S3(in.config.AWS.Region) },
 			Parameter: func(ctx context.Context, ask *ssm.GetParameterInput, options ...func(*ssm.Options)) (*ssm.GetParameterOutput, error) {
 				return in.clients.SSM().GetParameter(ctx, ask, options...)

@@ -52,8 +52,9 @@ type Assets interface {
 
 // Etcd decides about one member and returns etcd's configuration file, complete.
 type Etcd interface {
-	// Prepare may wait, under ctx. It never touches a data directory that holds sound data.
-	Prepare(ctx context.Context, member plan.Etcd) (config []byte, err error)
+	// Prepare may wait, under ctx. It never touches a data directory that holds sound data, unless by the lineage's word.
+	// With read it gets the node's certificates as they are going to be: new ones are put in place only after it.
+	Prepare(ctx context.Context, member plan.Etcd, read func(path string) ([]byte, error)) (config []byte, err error)
 }
 
 // Secrets reads what a Ref points to.

@@ -154,7 +154,7 @@ func (a *pass) decide(ctx context.Context) (held []Held, warnings []string, err 
 		})
 	}
 	if err == nil && len(a.plan.Etcd) > 0 && !a.dry {
-		err = a.step(ctx, "etcd", a.prepareEtcd)
+		err = a.step(ctx, "etcd", func(ctx context.Context) error { return a.prepareEtcd(ctx, held) })
 	}
 	return held, warnings, err
 }

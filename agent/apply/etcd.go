@@ -18,7 +18,7 @@ import (
 const etcdMode = 0o644
 
 // prepareEtcd has every member decided. Members of different clusters know nothing of each other.
-func (a *pass) prepareEtcd(ctx context.Context) error {
+func (a *pass) prepareEtcd(ctx context.Context, held []Held) error {
 	if a.Etcd == nil {
 		return errors.New("etcd: nothing here decides about members")
 	}
@@ -29,7 +29,7 @@ func (a *pass) prepareEtcd(ctx context.Context) error {
 			ctx, done := waiting(ctx, a.limit.Etcd, "etcd "+member.Name+": prepare", "what member "+member.Member+" is to do")
 			defer done()
 			var err error
-			configs[i], err = a.Etcd.Prepare(ctx, member) // its error names the cluster
+			configs[i], err = a.Etcd.Prepare(ctx, member, a.readHeld(held)) // its error names the cluster
 			return err
 		})
 	}
@@ -42,6 +42,16 @@ func (a *pass) prepareEtcd(ctx context.Context) error {
 		a.rec.Etcd[member.Name] = memberSum(member)
 	}
 	return nil
+}
+
+// readHeld reads a certificate as it is going to be, and every other file as it is.
+func (a *pass) readHeld(held []Held) func(path string) ([]byte, error) {
+	return func(path string) ([]byte, error) {
+		if i := slices.IndexFunc(held, func(h Held) bool { return h.Path == path }); i >= 0 && held[i].Content != nil {
+			return held[i].Content, nil
+		}
+		return a.Host.Read(path)
+	}
 }
 
 // guessEtcd stands in for prepareEtcd in a preview: a configuration that exists is taken to be right while the plan's

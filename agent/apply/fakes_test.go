@@ -153,7 +153,7 @@ type etcds struct {
 	asked atomic.Int32
 }
 
-func (e *etcds) Prepare(_ context.Context, m plan.Etcd) ([]byte, error) {
+func (e *etcds) Prepare(_ context.Context, m plan.Etcd, _ func(string) ([]byte, error)) ([]byte, error) {
 	e.asked.Add(1)
 	config := "name: " + m.Member + "\n"
 	if e.state != "" {

@@ -193,7 +193,9 @@ var rows = []Row{
 	}, why("the cluster has a member on this instance, and its data is not here"), ""},
 	{"join", Join, func(s *sight) bool { return s.Record.State == Running && len(s.Record.Members) > 0 && s.reachable() }, why("the cluster has a quorum"), ""},
 	{"wait quorum", Wait, func(s *sight) bool { return s.Record.State == Running && !s.noVoterLeft() },
-		func(s *sight) string { return "no quorum answers, and not every voter is gone: " + s.survivors() }, hintVoters},
+		func(s *sight) string {
+			return fmt.Sprintf("no quorum answers (%s), and not every voter is gone: %s", s.unheard(), s.survivors())
+		}, hintVoters},
 	{"unknown backups", Wait, func(s *sight) bool { return s.backups().Unknown != nil }, func(s *sight) string {
 		return fmt.Sprintf("the backups cannot be listed: %v", s.Backups.Unknown)
 	}, hintRead},

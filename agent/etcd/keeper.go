@@ -126,7 +126,11 @@ func (k *Keeper) decide(ctx context.Context, member plan.Etcd, facts *Facts) Act
 		action := Decide(*facts)
 		switch action.Need {
 		case NeedTrace:
-			facts.Trace = k.trace(ctx, member)
+			if facts.Trace = k.trace(ctx, member); facts.Trace.Found {
+				if _, _, err := k.read(ctx, member.Name); !errors.Is(err, store.ErrAbsent) {
+					return Action{Verdict: Wait, Row: "create", Why: "another master has just written the record"}
+				}
+			}
 		case NeedQuorum:
 			facts.Quorum = k.quorum(ctx, member, facts.Record)
 		case NeedInstances:

@@ -159,6 +159,14 @@ func (s *sight) reachable() bool {
 	return s.Quorum.Reachable
 }
 
+// unheard is what was heard instead of a quorum.
+func (s *sight) unheard() string {
+	if s.Quorum == nil || s.Quorum.Why == "" {
+		return "nobody was asked"
+	}
+	return s.Quorum.Why
+}
+
 func (s *sight) trace() Trace {
 	if s.Trace == nil {
 		s.missing = NeedTrace
