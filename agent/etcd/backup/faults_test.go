@@ -17,7 +17,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
@@ -81,6 +83,7 @@ func TestTakeFaults(t *testing.T) {
 		}, is: store.ErrConflict, want: "manifest", left: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
+			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			s := newStore(t)
 			o := options(t, replay(raw), s)
 			c.arrange(&o, s)
@@ -133,6 +136,30 @@ func TestSpoolFull(t *testing.T) {
 	stall := newWatchdog(time.Minute, func(error) {})
 	err = s.fill(t.Context(), bytes.NewReader(sample(t)), stall, func() error { return nil })
 	if !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A disk that returns something else than was written spoils no backup: what etcd sent is known.
+func TestSpoolChanged(t *testing.T) {
+	raw := sample(t)
+	s, err := newSpool(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	stall := newWatchdog(time.Minute, func(error) {})
+	if err := s.fill(t.Context(), bytes.NewReader(raw), stall, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	p := packer{spool: s, workers: 2, level: zstd.SpeedFastest}
+	if chunks, err := p.pack(t.Context(), io.Discard); err != nil || len(chunks) != len(s.blake3) {
+		t.Fatalf("%d chunks, %v", len(chunks), err)
+	}
+	if _, err := s.WriteAt([]byte{raw[ChunkSize+9] ^ 1}, ChunkSize+9); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.pack(t.Context(), io.Discard); err == nil || !strings.Contains(err.Error(), "other bytes than were written") {
 		t.Errorf("error %v", err)
 	}
 }
