@@ -1,7 +1,9 @@
 package s3
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -18,6 +20,7 @@ import (
 type Fault struct {
 	Method      string
 	Path        string // /bucket/key; a trailing * matches any rest
+	Query       string // a parameter ("uploads"), or its value ("partNumber=2")
 	AccessKeyID string // who asks
 	Conditional bool   // only requests with If-Match or If-None-Match
 
@@ -36,6 +39,7 @@ type Effect struct {
 	lost      bool // no answer at all
 	performed bool // the server did what was asked, all the same
 	delay     time.Duration
+	body      int64 // bytes of the body, after which the connection ends; of the request's, unless performed
 }
 
 var (
@@ -62,6 +66,16 @@ func Latency(d time.Duration) Effect {
 	return Effect{name: fmt.Sprintf("latency %v", d), delay: d, performed: true}
 }
 
+// CutAfter closes the connection after the server has read some bytes of the request's body, and nothing was done.
+func CutAfter(bytes int64) Effect {
+	return Effect{name: fmt.Sprintf("cut after %d bytes", bytes), lost: true, body: bytes}
+}
+
+// Truncate closes the connection after some bytes of the answer's body.
+func Truncate(bytes int64) Effect {
+	return Effect{name: fmt.Sprintf("truncated to %d bytes", bytes), performed: true, body: bytes}
+}
+
 // act serves a request as the effect wants; that of the zero value is the server's own answer.
 func (e Effect) act(c fiber.Ctx) error {
 	if e.delay > 0 {
@@ -69,12 +83,17 @@ func (e Effect) act(c fiber.Ctx) error {
 		defer timer.Stop()
 		<-timer.C
 	}
+	if e.body > 0 && !e.performed {
+		_, _ = io.CopyN(io.Discard, c.Request().BodyStream(), e.body)
+	}
 	if e.performed || e.name == "" {
 		if err := c.Next(); err != nil {
 			return err
 		}
 	}
 	switch {
+	case e.body > 0 && e.performed:
+		return truncate(c, e.body)
 	case e.lost:
 		return c.Drop()
 	case e.status != 0:
@@ -82,6 +101,20 @@ func (e Effect) act(c fiber.Ctx) error {
 		c.Set("Content-Type", "application/xml")
 		return c.Status(e.status).SendString(fmt.Sprintf("<Error><Code>%s</Code><Message>a fault of the test: %s</Message></Error>", e.code, e.name))
 	}
+	return nil
+}
+
+// truncate lets an answer end early, though its header says how long it is.
+func truncate(c fiber.Ctx, bytes int64) error {
+	r := c.Response()
+	if !r.IsBodyStream() {
+		return errors.New("only a streamed body can be cut")
+	}
+	start, err := io.ReadAll(io.LimitReader(r.BodyStream(), bytes))
+	if err != nil {
+		return err
+	}
+	r.SetBodyStream(strings.NewReader(string(start)), r.Header.ContentLength())
 	return nil
 }
 
@@ -157,6 +190,10 @@ func (a *ActiveFault) concerns(r Request) bool {
 	case a.Method != "" && a.Method != r.Method,
 		isPrefix && !strings.HasPrefix(r.Path, prefix),
 		!isPrefix && a.Path != "" && a.Path != r.Path,
+		a.Query != "" && !slices.ContainsFunc(strings.Split(r.Query, "&"), func(parameter string) bool {
+			name, _, _ := strings.Cut(parameter, "=")
+			return parameter == a.Query || name == a.Query
+		}),
 		a.AccessKeyID != "" && a.AccessKeyID != r.AccessKeyID,
 		a.Conditional && r.IfMatch == "" && r.IfNoneMatch == "",
 		a.Count > 0 && a.hits >= a.Count:

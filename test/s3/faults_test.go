@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,38 @@ func TestFaultsAreAsRareAsAskedFor(t *testing.T) {
 	began := time.Now()
 	if err := put(s.Client(), "a", "y")(t.Context()); err != nil || time.Since(began) < 50*time.Millisecond {
 		t.Errorf("took %s: %v", time.Since(began), err)
+	}
+}
+
+// A body that is cut on its way arrives in part, or not at all; a query tells the parts of an upload apart.
+func TestFaultsOfBodies(t *testing.T) {
+	s := start(t, nil)
+	if err := s.CreateBucket(t.Context(), "store"); err != nil {
+		t.Fatal(err)
+	}
+	body := strings.Repeat("0123456789", 100_000)
+	cut := s.Faults().Add(Fault{Method: "PUT", Count: 1, Do: CutAfter(1000)})
+	_, err := s.Client().PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("store"), Key: aws.String("a"), Body: strings.NewReader(body)}, once)
+	if err == nil || cut.Hits() != 1 || code(get(s.Client(), "a")(t.Context())) != "NoSuchKey" {
+		t.Errorf("cut in the middle: %v, %d hits", err, cut.Hits())
+	}
+	if err := put(s.Client(), "a", body)(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Faults().Add(Fault{Method: "GET", Count: 1, Do: Truncate(1000)})
+	out, err := s.Client().GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("store"), Key: aws.String("a")}, once)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Body.Close()
+	data, err := io.ReadAll(out.Body)
+	if err == nil || len(data) != 1000 || aws.ToInt64(out.ContentLength) != int64(len(body)) {
+		t.Errorf("read %d bytes of %d: %v", len(data), aws.ToInt64(out.ContentLength), err)
+	}
+	second := s.Faults().Add(Fault{Query: "list-type=2", Do: SlowDown})
+	any := s.Faults().Add(Fault{Query: "versions", Do: SlowDown})
+	if err := list(s.Client())(t.Context()); err == nil || second.Hits() == 0 || any.Hits() > 0 {
+		t.Errorf("%v, %d hits, %d of others", err, second.Hits(), any.Hits())
 	}
 }
 

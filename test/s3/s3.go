@@ -34,6 +34,8 @@ type Options struct {
 	Region  string
 	Root    Key    // default made up
 	Seed    uint64 // of the probability of faults
+	// Versions lets buckets have them, and with them Object Lock. A bucket has none until it is told to.
+	Versions bool
 	// Identify says who holds an access key. Default: nobody but root is known.
 	Identify func(accessKeyID string) (Identity, bool)
 }
@@ -69,7 +71,14 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3: metadata: %w", err)
 	}
-	backend, err := posix.New(objects, attributes, posix.PosixOpts{ForceNoTmpFile: true})
+	opts := posix.PosixOpts{ForceNoTmpFile: true}
+	if o.Versions {
+		opts.VersioningDir = filepath.Join(o.Dir, "versions")
+		if err := os.MkdirAll(opts.VersioningDir, 0o755); err != nil {
+			return nil, fmt.Errorf("s3: %w", err)
+		}
+	}
+	backend, err := posix.New(objects, attributes, opts)
 	if err != nil {
 		return nil, fmt.Errorf("s3: backend: %w", err)
 	}

@@ -8,16 +8,14 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
@@ -81,6 +79,7 @@ func TestTakeFaults(t *testing.T) {
 		}, is: store.ErrConflict, want: "manifest", left: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
+			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			s := newStore(t)
 			o := options(t, replay(raw), s)
 			c.arrange(&o, s)
@@ -119,21 +118,6 @@ func filling(n int) func(string) (int64, error) {
 			return 1 << 40, nil
 		}
 		return 100, nil
-	}
-}
-
-// A disk that is full all the same says so.
-func TestSpoolFull(t *testing.T) {
-	file, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	s := &spool{File: file}
-	stall := newWatchdog(time.Minute, func(error) {})
-	err = s.fill(t.Context(), bytes.NewReader(sample(t)), stall, func() error { return nil })
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("error %v", err)
 	}
 }
 
@@ -356,25 +340,4 @@ func (c *cut) SnapshotWithVersion(ctx context.Context) (*clientv3.SnapshotRespon
 		}
 	}
 	return answer, err
-}
-
-// What a killed process left is removed; what belongs to others stays.
-func TestSweep(t *testing.T) {
-	s := newStore(t)
-	o := options(t, replay(sample(t)), s)
-	if err := os.MkdirAll(o.SpoolDir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"etcd-snapshot-123.spool", "other.db"} {
-		if err := os.WriteFile(filepath.Join(o.SpoolDir, name), []byte("left"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, _, err := taker(t, o).Take(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	left, err := filepath.Glob(filepath.Join(o.SpoolDir, "*"))
-	if err != nil || !slices.Equal(left, []string{filepath.Join(o.SpoolDir, "other.db")}) {
-		t.Errorf("left: %v, %v", left, err)
-	}
 }

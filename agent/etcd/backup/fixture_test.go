@@ -117,6 +117,7 @@ func sample(t testing.TB) []byte {
 		if sampleOnce.raw, err = io.ReadAll(r); err != nil {
 			t.Fatal(err)
 		}
+		_ = client.Close() // its attempts to connect again are goroutines
 		member.Stop()
 	})
 	if len(sampleOnce.raw) < ChunkSize*5/4 {

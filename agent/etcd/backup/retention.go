@@ -59,7 +59,7 @@ func Plan(entries []Entry, now time.Time, keep Keep, standing Standing) []Remova
 	keep = keep.complete()
 	entries = slices.SortedFunc(slices.Values(entries), chronological)
 	ages := agesOf(entries, now, keep.All)
-	r := retention{entries: entries, ages: ages, keep: keep, stays: protected(entries, keep, standing)}
+	r := retention{entries: entries, ages: ages, keep: keep, stays: protected(entries, keep, standing), last: lastIn(entries)}
 	var removals []Removal
 	for i, entry := range entries {
 		if why := r.backup(i); why != "" && len(removals) < keep.AtMost {
@@ -83,6 +83,7 @@ type retention struct {
 	ages    []time.Duration
 	keep    Keep
 	stays   map[string]bool
+	last    map[slot]string
 }
 
 // backup is why one may go, empty if it stays.
@@ -97,26 +98,40 @@ func (r *retention) backup(i int) string {
 		return ""
 	case age > r.keep.Daily:
 		return fmt.Sprintf("older than %s", r.keep.Daily)
-	case age > r.keep.Hourly && r.followed(i, 24*time.Hour):
+	case age > r.keep.Hourly && r.followed(entry, 24*time.Hour):
 		return fmt.Sprintf("older than %s, and not the last of its day", r.keep.Hourly)
-	case age <= r.keep.Hourly && r.followed(i, time.Hour):
+	case age <= r.keep.Hourly && r.followed(entry, time.Hour):
 		return fmt.Sprintf("older than %s, and not the last of its hour", r.keep.All)
 	}
 	return ""
 }
 
-// followed tells whether a later backup of the same generation was taken in the same hour or day.
-func (r *retention) followed(i int, span time.Duration) bool {
-	when := stamp(r.entries[i]).Truncate(span)
-	for _, later := range r.entries[i+1:] {
-		if later.Generation != r.entries[i].Generation {
-			return false
-		}
-		if later.Complete && stamp(later).Truncate(span).Equal(when) {
-			return true
+// slot is an hour or a day of one generation.
+type slot struct {
+	generation int
+	begin      int64
+	span       time.Duration
+}
+
+func slotOf(entry Entry, span time.Duration) slot {
+	return slot{entry.Generation, stamp(entry).Truncate(span).Unix(), span}
+}
+
+// lastIn has the ID of the last complete backup of each hour and day.
+func lastIn(entries []Entry) map[slot]string {
+	last := map[slot]string{}
+	for _, entry := range entries {
+		if entry.Complete {
+			last[slotOf(entry, time.Hour)] = entry.ID
+			last[slotOf(entry, 24*time.Hour)] = entry.ID
 		}
 	}
-	return false
+	return last
+}
+
+// followed tells whether a later backup was taken in the same hour or day.
+func (r *retention) followed(entry Entry, span time.Duration) bool {
+	return r.last[slotOf(entry, span)] != entry.ID
 }
 
 // deltas is why a backup's deltas may go without it.

@@ -34,8 +34,8 @@ type Report struct {
 }
 
 // Verify reads a backup as a restore would: the manifest, every chunk, and each delta by the function given (nil: deltas are
-// listed only), whose error is damage if it is ErrDamaged. It holds a few chunks in memory. ErrDamaged: the report says what is wrong, and another backup must do; any
-// other error: nobody knows yet.
+// listed only), whose error is damage if it is ErrDamaged. It holds a few chunks in memory. ErrDamaged: the report says what is wrong, and another backup must do;
+// store.ErrAbsent: it is gone; any other error: nobody knows yet.
 func Verify(ctx context.Context, blobs store.Blobs, entry Entry, delta func(context.Context, DeltaEntry) error) (Report, error) {
 	report := Report{Reaches: entry.Reaches()}
 	manifest, err := ReadManifest(ctx, blobs, entry)

@@ -109,13 +109,26 @@ func newestSnapshot(dir string, known []walpb.Snapshot) (raftpb.SnapshotMetadata
 		if err != nil {
 			continue // etcd, too, takes an older one
 		}
-		if slices.ContainsFunc(known, func(k walpb.Snapshot) bool {
-			return k.Index == s.Metadata.Index && k.Term == s.Metadata.Term
-		}) {
-			return s.Metadata, nil
+		for _, k := range known {
+			if k.Index == s.Metadata.Index && k.Term == s.Metadata.Term {
+				return s.Metadata, sameMembers(filepath.Base(name), k.ConfState, s.Metadata.ConfState)
+			}
 		}
 	}
 	return raftpb.SnapshotMetadata{}, nil
+}
+
+// sameMembers compares the members that the log names with a snapshot to those that the snapshot names. An etcd before
+// 3.5 did not write them into the log.
+func sameMembers(name string, log *raftpb.ConfState, file raftpb.ConfState) error {
+	if log == nil {
+		return nil
+	}
+	a, b := slices.Sorted(slices.Values(log.Voters)), slices.Sorted(slices.Values(file.Voters))
+	if !slices.Equal(a, b) {
+		return tornf("%s has voters %x, and the log has %x in its place: they are not of one cluster", name, b, a)
+	}
+	return nil
 }
 
 // agree checks that log and database are of one member, and that nothing is missing between them.

@@ -14,8 +14,12 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
-// window is zstd's: what the decoder keeps, in bytes.
-const window = 4 << 20
+// What the encoder and the decoder of zstd keep of what came before, in bytes. The decoder's is larger, so that the other may
+// grow.
+const (
+	window    = 1 << 20
+	maxWindow = 8 << 20
+)
 
 // Read reads a delta and is satisfied only with all of it: digest, order, numbers, nothing after the end. ErrDamaged:
 // these bytes are no delta. Any other error is that of r, or says that a newer agent wrote it.
@@ -40,14 +44,14 @@ func read(s *source) (*Delta, error) {
 		return nil, err
 	}
 	packed, err := zstd.NewReader(s, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(2*MaxSize))
+		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(2*MaxSize))
 	if err != nil {
 		return nil, err
 	}
 	defer packed.Close()
 	body := bufio.NewReaderSize(packed, 64<<10)
 	d := &Delta{Header: *h}
-	if d.Changes, err = readEvents(body, h.Events); err != nil {
+	if d.Changes, err = readEvents(body, h.Events, MaxSize); err != nil {
 		return nil, damaged(err)
 	}
 	if d.Leases, err = readLeases(body); err != nil {
@@ -85,20 +89,21 @@ func readHeader(s *source) (*Header, error) {
 	return &h, nil
 }
 
-func readEvents(r *bufio.Reader, n int) ([]mvccpb.Event, error) {
+// readEvents reads n events that take no more than room, in bytes as size counts them.
+func readEvents(r *bufio.Reader, n, room int) ([]mvccpb.Event, error) {
 	var all []mvccpb.Event
-	room := MaxSize
+	scratch := make([]byte, 16<<10)
 	for i := range n {
 		kind, err := r.ReadByte()
 		if err != nil {
 			return nil, fmt.Errorf("event %d of %d: %w", i, n, err)
 		}
-		raw, err := readRecord(r, room-overhead)
+		raw, err := readRecord(r, scratch, room-overhead)
 		if err != nil {
 			return nil, fmt.Errorf("event %d of %d: %w", i, n, err)
 		}
 		var kv mvccpb.KeyValue
-		if err := kv.Unmarshal(raw); err != nil {
+		if err := kv.Unmarshal(raw); err != nil { // copies
 			return nil, fmt.Errorf("event %d of %d: %w", i, n, err)
 		}
 		all = append(all, mvccpb.Event{Type: mvccpb.Event_EventType(kind), Kv: &kv})
@@ -107,8 +112,9 @@ func readEvents(r *bufio.Reader, n int) ([]mvccpb.Event, error) {
 	return all, nil
 }
 
-// readRecord reads a length and as many bytes. It grows with what arrives, not with what was announced.
-func readRecord(r *bufio.Reader, room int) ([]byte, error) {
+// readRecord reads a length and as many bytes, into scratch if they fit. Otherwise it grows with what arrives, not with
+// what was announced.
+func readRecord(r *bufio.Reader, scratch []byte, room int) ([]byte, error) {
 	length, err := binary.ReadUvarint(r)
 	if err != nil {
 		return nil, err
@@ -116,12 +122,13 @@ func readRecord(r *bufio.Reader, room int) ([]byte, error) {
 	if room < 0 || length > uint64(room) {
 		return nil, fmt.Errorf("%d bytes where %d have room", length, max(0, room))
 	}
-	var raw bytes.Buffer
-	raw.Grow(int(min(length, 64<<10)))
-	if _, err := io.CopyN(&raw, r, int64(length)); err != nil {
-		return nil, err
+	if length <= uint64(len(scratch)) {
+		_, err := io.ReadFull(r, scratch[:length])
+		return scratch[:length], err
 	}
-	return raw.Bytes(), nil
+	var raw bytes.Buffer
+	_, err = io.CopyN(&raw, r, int64(length))
+	return raw.Bytes(), err
 }
 
 func readLeases(r *bufio.Reader) ([]Lease, error) {

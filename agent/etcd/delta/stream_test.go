@@ -31,10 +31,11 @@ func contiguous(t *testing.T, base full, deltas []*Delta) int64 {
 }
 
 func TestNothingIsMissingAfterARestart(t *testing.T) {
+	t.Parallel()
 	member, client := single(t)
 	base := take(t, client)
 	f := follow(t, client, base, newBlobs(), Options{}, nil)
-	for i := range 3 {
+	for i := range 2 {
 		for range 20 {
 			put(t, client, fmt.Sprint("k", i), "v")
 		}
@@ -63,7 +64,10 @@ func wait(t *testing.T, client *clientv3.Client) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for ctx.Err() == nil {
-		if _, err := client.Put(ctx, "wait", ""); err == nil {
+		once, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		_, err := client.Put(once, "wait", "")
+		cancel()
+		if err == nil {
 			return
 		}
 	}
@@ -72,6 +76,7 @@ func wait(t *testing.T, client *clientv3.Client) {
 
 // The stream follows a member that does not lead, and the leader dies.
 func TestNothingIsMissingAfterAnElection(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, 3, etcdtest.Options{Plaintext: true})
 	leader := cluster.Leader(t)
 	local := cluster.Members[0]
@@ -100,6 +105,7 @@ func TestNothingIsMissingAfterAnElection(t *testing.T) {
 
 // Interval after interval without a write makes no object, yet the age stays small: the read is the proof.
 func TestNothingWritten(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	base := take(t, client)
 	f := follow(t, client, base, newBlobs(), Options{}, nil)
@@ -122,17 +128,18 @@ func TestNothingWritten(t *testing.T) {
 
 // While etcd does not answer nothing is proved, whatever the watch says, and the stream does not give up.
 func TestASilentMemberProvesNothing(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, 3, etcdtest.Options{Plaintext: true})
 	local := cluster.Members[0]
 	client := local.Client(t)
 	base := take(t, client)
-	f := follow(t, client, base, newBlobs(), Options{Patience: 500 * time.Millisecond}, nil)
+	f := follow(t, client, base, newBlobs(), Options{Patience: 2 * time.Second}, nil)
 	f.mark(t, client)
 	cluster.Members[1].Kill()
 	cluster.Members[2].Kill()
 	cut := time.Now()
 	deadline := time.After(30 * time.Second)
-	for tick := time.NewTicker(10 * time.Millisecond); f.progress().Err == nil || f.progress().Age < time.Second; {
+	for tick := time.NewTicker(10 * time.Millisecond); f.progress().Err == nil || f.progress().Age < 3*time.Second; {
 		select {
 		case <-tick.C:
 		case <-f.done:
@@ -150,6 +157,7 @@ func TestASilentMemberProvesNothing(t *testing.T) {
 }
 
 func TestCompactedBeforeItWasSeen(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	base := take(t, client)
 	var rev int64
@@ -170,6 +178,7 @@ func TestCompactedBeforeItWasSeen(t *testing.T) {
 
 // Another cluster behind the same address: by its id, and by a revision that went back.
 func TestAnotherCluster(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	put(t, client, "k", "v")
 	for name, spoil := range map[string]func(*full){
@@ -202,6 +211,7 @@ func TestAnotherManifest(t *testing.T) {
 }
 
 func TestContinuesWhereTheStoreEnds(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	base := take(t, client)
 	objects := newBlobs()
@@ -221,6 +231,7 @@ func TestContinuesWhereTheStoreEnds(t *testing.T) {
 
 // What raises etcd's revision leaves an event at each revision, and nothing else raises it: see the package's comment.
 func TestEveryRevisionHasAnEvent(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	ctx := t.Context()
 	base := take(t, client)
@@ -265,8 +276,8 @@ func TestEveryRevisionHasAnEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, client, "short", "v", clientv3.WithLease(short.ID))
-	raises("expiry", 1, func() error { return vanish(ctx, client, "short") })
+	rev := put(t, client, "short", "v", clientv3.WithLease(short.ID))
+	raises("expiry", 1, func() error { return vanish(ctx, client, "short", rev) })
 	end := f.mark(t, client)
 	_ = f.stop()
 	deltas := f.all(t)
@@ -276,16 +287,18 @@ func TestEveryRevisionHasAnEvent(t *testing.T) {
 	sums(t, base.copied(t, deltas...), client, end)
 }
 
-func vanish(ctx context.Context, client *clientv3.Client, key string) error {
+// vanish waits until a key is deleted after a revision.
+func vanish(ctx context.Context, client *clientv3.Client, key string, after int64) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	for range client.Watch(ctx, key, clientv3.WithFilterPut()) {
+	for range client.Watch(ctx, key, clientv3.WithFilterPut(), clientv3.WithRev(after+1)) {
 		return nil
 	}
 	return errors.New("the lease did not expire within 30 s")
 }
 
 func TestFence(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	base := take(t, client)
 	var asked atomic.Int64

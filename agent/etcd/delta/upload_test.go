@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestUploadWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	base := take(t, client)
 	objects := newBlobs()
@@ -68,6 +71,7 @@ func TestUploadMeetsAnotherObject(t *testing.T) {
 
 // A store that takes nothing for longer than there is patience.
 func TestUploadNeverSucceeds(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	base := take(t, client)
 	objects := newBlobs()
@@ -84,21 +88,29 @@ func TestUploadNeverSucceeds(t *testing.T) {
 
 // A store that is slow, but fast enough on the whole: nothing is lost, whatever it takes.
 func TestSlowStore(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	base := take(t, client)
 	objects := newBlobs()
 	objects.before = func(ctx context.Context, _ string) error { return pause(ctx, 150*time.Millisecond) }
 	const limit = 100_000
 	f := follow(t, client, base, objects, Options{MaxBytes: limit}, nil)
-	flood(t, f, 1500)
+	flood(t, f, 1500, 1)
 	end := f.mark(t, client)
 	if at := contiguous(t, base, objects.all(t)); at != end {
 		t.Errorf("stored up to %d, written %d", at, end)
 	}
+	catching := 0
 	for _, d := range objects.all(t) {
+		if !d.Settled {
+			catching++
+		}
 		if n := held(d); n > limit/2 && d.Last > d.Base+1 {
 			t.Errorf("delta %d..%d holds %d bytes, more than half of the room", d.Base, d.Last, n)
 		}
+	}
+	if all := objects.all(t); catching == 0 || !all[len(all)-1].Settled {
+		t.Errorf("%d of %d deltas say that the watch was catching up, the last one settled: %t", catching, len(all), all[len(all)-1].Settled)
 	}
 	sums(t, base.copied(t, objects.all(t)...), client, end)
 }
@@ -112,46 +124,44 @@ func held(d *Delta) (n int) {
 
 // Far more is written than a slow store takes: it ends with ErrBehind, and memory was bounded all the time.
 func TestBehind(t *testing.T) {
+	t.Parallel()
 	_, client := single(t)
 	base := take(t, client)
 	objects := newBlobs()
-	objects.before = func(ctx context.Context, _ string) error { return pause(ctx, 2*time.Second) }
-	const limit = 1 << 20
-	f := follow(t, client, base, objects, Options{MaxBytes: limit, Patience: 4 * time.Second}, nil)
-	flood(t, f, 50_000)
+	objects.before = func(ctx context.Context, _ string) error { return pause(ctx, 500*time.Millisecond) }
+	const limit, keys = 256 << 10, 10
+	f := follow(t, client, base, objects, Options{MaxBytes: limit, Patience: 2500 * time.Millisecond}, nil)
+	flood(t, f, 50_000/keys, keys)
 	if err := f.ended(t); !errors.Is(err, ErrBehind) {
 		t.Errorf("error %v, want ErrBehind", err)
 	}
 	// One answer of etcd comes on top of the limit: a thousand revisions at most.
-	const answer = 1000 * (overhead + 8 + 100)
-	if f.most > limit+answer {
-		t.Errorf("%d bytes were held, more than %d", f.most, limit+answer)
+	const change = overhead + 10 + 100
+	if f.most > limit+1000*keys*change {
+		t.Errorf("%d bytes were held, more than %d and one answer of etcd", f.most, limit)
 	}
 	contiguous(t, base, objects.all(t)) // what is stored is good nevertheless
-	t.Logf("at most %d bytes held of %d written, stored up to %d of 50000", f.most, 50_000*(overhead+108), f.progress().Last)
+	t.Logf("at most %d bytes held of %d written, stored up to revision %d of %d",
+		f.most, 50_000*change, f.progress().Last, 1+50_000/keys)
 }
 
-// flood writes n keys, one revision each, from many clients at once.
-func flood(t *testing.T, f *following, n int) {
+// flood writes n revisions of so many keys each, from many clients at once.
+func flood(t *testing.T, f *following, n, keys int) {
 	t.Helper()
-	client := f.client
 	value := strings.Repeat("v", 100)
-	var group sync.WaitGroup
-	failed := make(chan error, 32)
-	for w := range 32 {
-		group.Go(func() {
-			for i := w; i < n; i += 32 {
-				if _, err := client.Put(t.Context(), fmt.Sprintf("k%07d", i%5000), value); err != nil {
-					failed <- err
-					return
-				}
+	var group errgroup.Group
+	group.SetLimit(32)
+	for i := range n {
+		group.Go(func() error {
+			var ops []clientv3.Op
+			for k := range keys {
+				ops = append(ops, clientv3.OpPut(fmt.Sprintf("k%07d-%d", i%1000, k), value))
 			}
+			_, err := f.client.Txn(t.Context()).Then(ops...).Commit()
+			return err
 		})
 	}
-	group.Wait()
-	select {
-	case err := <-failed:
+	if err := group.Wait(); err != nil {
 		t.Fatal(err)
-	default:
 	}
 }
