@@ -166,6 +166,13 @@ var ofLog = []damage{
 	}, want: Torn, why: "neither that nor another"},
 	{name: "entry of a newer etcd", do: onLog(2, addEntry("\x82\x7d\x00")), err: "of a newer kind"},
 	{name: "entry that nobody can read", do: onLog(2, addEntry("\xff\xff\xff")), err: "cannot be read"},
+	{name: "cut before the leader's database was in place", do: received(func(t *testing.T, data, sent string) {}), want: Sound},
+	{name: "the leader's database is damaged", do: received(func(t *testing.T, data, sent string) {
+		change(t, sent, func(b []byte) []byte { return b[:20*pageSize] })
+	}), want: Torn, why: "snap/000000000000025a.snap.db: it ends after"},
+	{name: "the leader's database is another's", do: received(func(t *testing.T, data, sent string) {
+		change(t, sent, func([]byte) []byte { return read(t, dbPath(data)) })
+	}), want: Torn, why: "ends at 5"},
 	{name: "no snapshot", do: func(t *testing.T, data, _ string) { remove(t, snapshots(t, data)...) }, want: Sound},
 	{name: "no snapshot and no first log file", do: func(t *testing.T, data, _ string) {
 		remove(t, snapshots(t, data)...)
@@ -226,6 +233,18 @@ func TestDamage(t *testing.T) {
 			}
 			t.Log(found.State, found.Why)
 		})
+	}
+}
+
+// received is what a member has when it was cut between receiving a snapshot from the leader and putting it in place.
+func received(do func(t *testing.T, data, sent string)) func(*testing.T, string, string) {
+	return func(t *testing.T, data, _ string) {
+		sent := filepath.Join(snapDir(data), "000000000000025a.snap.db") // 602, the newest snapshot's entry
+		if err := os.WriteFile(sent, read(t, dbPath(data)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		inBucket("meta", "consistent_index", "\x00\x00\x00\x00\x00\x00\x00\x05")(t, data, "")
+		do(t, data, sent)
 	}
 }
 

@@ -71,6 +71,7 @@ func member1(data, name, token string) (*embed.Etcd, error) {
 	cfg.TickMs, cfg.ElectionMs = 10, 100
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 300, 20
 	cfg.MaxWalFiles, cfg.MaxSnapFiles = 0, 0
+	cfg.UnsafeNoFsync = true // the machine lives on
 	logger := zap.NewNop()
 	if os.Getenv("DATADIR_TEST_LOG") != "" {
 		logger, _ = zap.NewDevelopment()
