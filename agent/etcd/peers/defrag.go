@@ -132,7 +132,7 @@ type Defragmented struct {
 //
 // While it runs the member serves nobody, so two at a time could cost the quorum. Call it on the leader's node only, and
 // while holding the turn that the cluster gives to one master at a time; keep the turn until it returns, also with an
-// error: it comes back once the member is well, or has used up the time that a slow disk may take.
+// error: it comes back once the member is well, has used up the time that a slow disk may take, or ctx ends.
 func (c *Client) Defragment(ctx context.Context, p DefragPolicy, last map[string]time.Time) (Defragmented, error) {
 	view, err := c.View(ctx)
 	if err != nil {

@@ -167,8 +167,7 @@ func (o Options) config(ctx context.Context) (clientv3.Config, error) {
 		},
 	}
 	if o.TLS != nil {
-		config.TLS = o.TLS.Clone()
-		config.TLS.ServerName = "" // gRPC then checks each certificate against the host of its own endpoint
+		config.TLS = o.TLS.Clone() // gRPC checks each certificate against the host of its own endpoint, whatever ServerName says
 	}
 	return config, nil
 }

@@ -53,6 +53,32 @@ func TestDialRefuses(t *testing.T) {
 	}
 }
 
+func TestConnectionsComeFromTheAddressGiven(t *testing.T) {
+	address := etcdtest.Address(t)
+	listener, err := net.Listen("tcp", net.JoinHostPort(address, "2379"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	own := etcdtest.Address(t)
+	client, err := peers.Dial(t.Context(), peers.Options{
+		Endpoints: []peers.Endpoint{{Name: "i-1", URL: "http://i-1.main.etcd.internal.demo:2379", Address: address}},
+		LocalAddr: net.ParseIP(own),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if from, _, _ := net.SplitHostPort(conn.RemoteAddr().String()); from != own {
+		t.Errorf("from %s, want %s", from, own)
+	}
+}
+
 // dialTo makes a client that is closed when the test ends.
 func dialTo(t *testing.T, c *etcdtest.Cluster, change func(*peers.Options)) *peers.Client {
 	t.Helper()
