@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -127,7 +128,7 @@ func (u *upload) conclude(ctx context.Context, write func(context.Context) (Blob
 		if seen == nil || errors.Is(seen, ErrConflict) {
 			return blob, seen
 		}
-		if attempt == tries || ctx.Err() != nil || !undecided(err) {
+		if attempt == tries || ctx.Err() != nil || !undecided(err) || status(seen) == http.StatusForbidden {
 			return Blob{}, refused(err, seen)
 		}
 		if !sleep(ctx, jittered(pause)) {

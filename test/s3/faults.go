@@ -71,7 +71,7 @@ func CutAfter(bytes int64) Effect {
 	return Effect{name: fmt.Sprintf("cut after %d bytes", bytes), lost: true, body: bytes}
 }
 
-// Truncate closes the connection after some bytes of the answer's body.
+// Truncate closes the connection after some bytes of the answer's body, of which a buffer may be lost.
 func Truncate(bytes int64) Effect {
 	return Effect{name: fmt.Sprintf("truncated to %d bytes", bytes), performed: true, body: bytes}
 }
@@ -94,8 +94,7 @@ func (e Effect) act(c fiber.Ctx) error {
 	switch {
 	case e.body > 0 && e.performed:
 		return truncate(c, e.body)
-	case e.lost:
-		return c.Drop()
+	case e.lost: // whoever calls closes the connection
 	case e.status != 0:
 		c.Response().Reset()
 		c.Set("Content-Type", "application/xml")
@@ -114,6 +113,7 @@ func truncate(c fiber.Ctx, bytes int64) error {
 	if err != nil {
 		return err
 	}
+	r.ImmediateHeaderFlush = true
 	r.SetBodyStream(strings.NewReader(string(start)), r.Header.ContentLength())
 	return nil
 }

@@ -117,7 +117,7 @@ func TestFaultsOfBodies(t *testing.T) {
 	}
 	defer out.Body.Close()
 	data, err := io.ReadAll(out.Body)
-	if err == nil || len(data) != 1000 || aws.ToInt64(out.ContentLength) != int64(len(body)) {
+	if err == nil || len(data) > 1000 || aws.ToInt64(out.ContentLength) != int64(len(body)) {
 		t.Errorf("read %d bytes of %d: %v", len(data), aws.ToInt64(out.ContentLength), err)
 	}
 	second := s.Faults().Add(Fault{Query: "list-type=2", Do: SlowDown})

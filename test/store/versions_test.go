@@ -52,14 +52,22 @@ func TestVersions(t *testing.T) {
 	p := newPlace(t, versioned)
 	blobs := p.open("p")
 	for _, key := range []string{"b", "b.sum"} {
-		for seed := range int64(3) { // deleted as people do, and written again
-			p.upload(blobs, key, seed, small)
-			if err := blobs.Delete(t.Context(), key); err != nil {
+		p.upload(blobs, key, 1, large)
+		for range 2 {
+			in := &s3.PutObjectInput{Bucket: new(bucket), Key: new("p/" + key), Body: strings.NewReader("written over")}
+			if _, err := p.s3().PutObject(t.Context(), in); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	p.upload(blobs, "b.sum", 9, large)
+	for range 2 { // as people do; the server takes only markers on top of a marker, so they come last
+		if err := blobs.Delete(t.Context(), "b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if versions, markers := p.versions("p/b"); versions != 6 || markers != 2 {
+		t.Fatalf("%d versions and %d markers to begin with", versions, markers)
+	}
 	if listed, err := blobs.Blobs(t.Context(), ""); err != nil || len(listed) != 1 {
 		t.Errorf("%v, %v", listed, err)
 	}
@@ -71,10 +79,9 @@ func TestVersions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if versions, markers := p.versions("p/"); versions != 4 || markers != 3 {
+	if versions, markers := p.versions("p/"); versions != 3 || markers != 0 {
 		t.Errorf("%d versions and %d markers are left", versions, markers)
 	}
-	p.holds(blobs, "b.sum", 9, large)
 	if err := blobs.Remove(t.Context(), "b.sum"); err != nil {
 		t.Fatal(err)
 	}
