@@ -13,6 +13,7 @@ import (
 
 	"rekindle/agent/etcd"
 	"rekindle/agent/etcd/backup"
+	"rekindle/agent/etcd/care"
 	"rekindle/agent/etcd/peers"
 	"rekindle/agent/plan"
 	"rekindle/agent/status"
@@ -150,9 +151,21 @@ func (a *Agent) haltEtcd(ctx context.Context, member plan.Etcd) error {
 // watchEvery is how often a running member's record is read.
 const watchEvery = 5 * time.Second
 
-// watchMembers looks after the members that run here, until the agent is told to stop.
+// watchMembers looks after the members that run here, and after their clusters while they lead them, until the agent is told
+// to stop.
 func (a *Agent) watchMembers(n *node) {
 	for _, member := range n.want.Etcd {
+		carer := &care.Carer{
+			Member: member, Instance: n.facts.Instance.ID, Config: n.config.Etcd.Backup, Store: n.records, Keeper: n.keeper,
+			Dial: func(ctx context.Context, endpoints []peers.Endpoint) (*peers.Client, error) {
+				return a.dialEtcd(ctx, n.inputs, member, endpoints)
+			},
+			Path: a.host.Path, Board: a.board, Logger: a.Logger,
+			Turn: func(ctx context.Context) (func(context.Context, error) error, error) {
+				return a.turns(n).Take(ctx, []string{"etcd " + member.Name})
+			},
+		}
+		a.spawn(func(ctx context.Context) { carer.Run(status.WithWaits(ctx, a.board)) })
 		a.spawn(func(ctx context.Context) {
 			n.keeper.Watch(status.WithWaits(ctx, a.board), member, watchEvery, func(why string) {
 				a.Logger.Info("applying again", "why", why)

@@ -21,8 +21,9 @@ const (
 // watching is what a keeper remembers of a cluster between two looks.
 type watching struct {
 	version    store.Version
-	since      time.Time // when the record was first seen at that version
-	leaderless time.Time // since when; zero: there is a leader
+	since      time.Time            // when the record was first seen at that version
+	leaderless time.Time            // since when; zero: there is a leader
+	gone       map[string]time.Time // since when a voter, by name, is known to be gone
 }
 
 func (k *Keeper) remember(cluster string) *watching {
@@ -80,6 +81,15 @@ func (k *Keeper) read(ctx context.Context, cluster string) (*Lineage, store.Vers
 	}
 	record, err := ParseLineage(raw)
 	return record, version, err
+}
+
+// Lineage is the record as the store has it now; nil when there is none.
+func (k *Keeper) Lineage(ctx context.Context, cluster string) (*Lineage, error) {
+	record, _, err := k.read(ctx, cluster)
+	if errors.Is(err, store.ErrAbsent) {
+		return nil, nil
+	}
+	return record, err
 }
 
 // trace asks whether the cluster has lived: its record or a backup is in the store, or was.

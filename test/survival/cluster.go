@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"rekindle/agent/etcd"
+	"rekindle/agent/etcd/backup"
 	"rekindle/test/lab/binaries"
 	"rekindle/test/lab/demo"
 	"rekindle/test/lab/node"
@@ -203,6 +204,30 @@ func (c *Cluster) tellLogs() {
 			if strings.Contains(line, "etcd") || strings.Contains(line, "lineage") || strings.Contains(line, "FAILED") {
 				c.t.Log(strings.TrimSpace(line[:min(len(line), 400)]))
 			}
+		}
+	}
+}
+
+// Stored waits until what was written up to a revision is in the store.
+func (c *Cluster) Stored(ctx context.Context, revision int64) {
+	c.t.Helper()
+	blobs, err := c.Store(store)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	reached := int64(0)
+	for reached < revision {
+		select {
+		case <-ctx.Done():
+			c.t.Fatalf("the store reaches revision %d, not %d", reached, revision)
+		case <-time.After(200 * time.Millisecond):
+		}
+		entries, err := backup.List(ctx, blobs, "main")
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if newest := backup.Newest(entries, 1<<30); newest != nil {
+			reached = newest.Reaches()
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"rekindle/test/lab/binaries"
 )
 
@@ -100,6 +102,60 @@ func TestTwoOfThree(t *testing.T) {
 		t.Errorf("revision %d, was %d", after.Revision, before.Revision)
 	}
 	if record := c.Lineage(); record.Generation != 2 || record.State != etcdRunning || len(record.Members) != 3 {
+		t.Errorf("lineage %+v", record)
+	}
+}
+
+// The only master is gone with its disk: another one restores what was stored.
+func TestOneOfOne(t *testing.T) {
+	c := start(t, 1, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	nodes := c.Ready(ctx, 1)
+	client := c.Client(nodes...)
+	written := c.Write(ctx, client, "before", 50)
+	before := c.Read(ctx, client)
+	c.Stored(ctx, before.Revision)
+	if _, err := c.Terminate(nodes[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	c.restored(ctx, 1, before, written)
+}
+
+// All three masters are gone with their disks.
+func TestThreeOfThree(t *testing.T) {
+	c := start(t, 3, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	nodes := c.Ready(ctx, 3)
+	client := c.Client(nodes...)
+	written := c.Write(ctx, client, "before", 50)
+	before := c.Read(ctx, client)
+	c.Stored(ctx, before.Revision)
+	if _, err := c.TerminateAll([]string{nodes[0].ID, nodes[1].ID, nodes[2].ID}); err != nil {
+		t.Fatal(err)
+	}
+	c.restored(ctx, 3, before, written)
+}
+
+// restored checks what new masters have made of the store.
+func (c *Cluster) restored(ctx context.Context, masters int, before State, written map[string]string) {
+	t := c.t
+	t.Helper()
+	client := c.Client(c.Ready(ctx, masters)...)
+	after := c.Read(ctx, client)
+	after.Holds(t, written)
+	if after.Revision < before.Revision+1_000_000_000 {
+		t.Errorf("revision %d, was %d: a restore raises it", after.Revision, before.Revision)
+	}
+	if len(after.Keys) != len(before.Keys) {
+		t.Errorf("%d keys, were %d", len(after.Keys), len(before.Keys))
+	}
+	answer := <-client.Watch(ctx, "/test/", clientv3.WithPrefix(), clientv3.WithRev(before.Revision+1))
+	if answer.CompactRevision == 0 {
+		t.Errorf("who watches from revision %d hears nothing of the restore: %+v", before.Revision+1, answer)
+	}
+	if record := c.Lineage(); record.Generation != 2 || record.State != etcdRunning || len(record.Members) != masters {
 		t.Errorf("lineage %+v", record)
 	}
 }

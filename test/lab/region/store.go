@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	agentstore "rekindle/agent/store"
 	"rekindle/test/s3"
 )
 
@@ -89,6 +90,15 @@ func (r *Region) ReadStore(ctx context.Context, store, path string) ([]byte, err
 	}
 	defer out.Body.Close()
 	return io.ReadAll(out.Body)
+}
+
+// Store is a cluster's store, as the agent's own packages see it.
+func (r *Region) Store(place string) (*agentstore.S3, error) {
+	bucket, prefix, err := splitStore(place)
+	if err != nil {
+		return nil, err
+	}
+	return agentstore.NewS3(r.S3.Client(), bucket, prefix), nil
 }
 
 // DenyStore makes S3 answer an instance with 403, whatever it asks for, or ends that. It holds for the keys that the
