@@ -61,8 +61,11 @@ func TestTakeFaults(t *testing.T) {
 		"upload dies": {
 			arrange: func(_ *Options, s *faulty) { s.upload = dying }, is: errInjected, want: "upload",
 		},
-		"upload cut":    {arrange: func(_ *Options, s *faulty) { s.upload = cutting(s) }, want: "the store lists"},
-		"another's":     {arrange: func(_ *Options, s *faulty) { s.upload = occupied(s) }, want: "the store lists", left: 1},
+		"upload cut": {arrange: func(_ *Options, s *faulty) { s.upload = cutting(s) }, want: "the store lists"},
+		"another's":  {arrange: func(_ *Options, s *faulty) { s.upload = occupied(s) }, want: "the store lists", left: 1},
+		"another's of the same size": {
+			arrange: func(o *Options, s *faulty) { s.upload, o.Check = occupiedAlike(s), CheckSizes }, is: ErrDamaged, want: "another node", left: 1,
+		},
 		"altered":       {arrange: func(_ *Options, s *faulty) { s.upload = altering(s) }, is: ErrDamaged, want: "chunk"},
 		"fence":         {arrange: func(o *Options, _ *faulty) { o.Fence = func(context.Context) error { return errInjected } }, is: errInjected, want: "before the manifest"},
 		"fence, locked": {arrange: fencedAndLocked, is: store.ErrLocked, want: "an incomplete backup stays", left: 1},
@@ -181,6 +184,16 @@ func occupied(s *faulty) func(context.Context, string, io.Reader) (store.Blob, e
 			return store.Blob{}, err
 		}
 		_, _ = io.Copy(io.Discard, r)
+		return store.Blob{}, store.ErrConflict
+	}
+}
+
+// occupiedAlike finds an object of the same size under the name.
+func occupiedAlike(s *faulty) func(context.Context, string, io.Reader) (store.Blob, error) {
+	return func(ctx context.Context, key string, r io.Reader) (store.Blob, error) {
+		if _, err := altering(s)(ctx, key, r); err != nil {
+			return store.Blob{}, err
+		}
 		return store.Blob{}, store.ErrConflict
 	}
 }

@@ -176,9 +176,12 @@ func TestPlanClockJumps(t *testing.T) {
 	}
 	// A backup with a name of the far past or future is as young as the store says.
 	for _, odd := range []time.Duration{300 * 24 * hour, -300 * 24 * hour} {
-		e := taken(odd, 1<<40)
-		e.Modified = noon.Add(-30 * time.Minute)
-		entries := []Entry{e, taken(-time.Minute, 1<<40+1), taken(-time.Minute, 1<<40+2), taken(-time.Minute, 1<<40+3)}
+		var entries []Entry
+		for i, before := range []time.Duration{odd, odd - time.Minute, -time.Minute, -time.Minute, -time.Minute} {
+			e := taken(before, int64(100+i))
+			e.Modified = noon.Add(time.Duration(i-30) * time.Minute)
+			entries = append(entries, e)
+		}
 		if plan := Plan(entries, noon.Add(2*time.Minute), Keep{}, Standing{Generation: 1}); len(plan) > 0 {
 			t.Errorf("clock off by %s: %+v", odd, plan)
 		}

@@ -105,3 +105,28 @@ func TestBufferCountsWhatFlies(t *testing.T) {
 		t.Error("it did not wait")
 	}
 }
+
+func TestPatience(t *testing.T) {
+	type turn struct {
+		began, ended     int // seconds
+		caughtUp, silent bool
+		over             bool
+	}
+	for name, turns := range map[string][]turn{
+		"catches up each time":      {{1, 2, true, false, false}, {9, 10, true, false, false}, {30, 99, true, false, false}},
+		"never catches up":          {{1, 2, false, false, false}, {9, 10, false, false, false}, {10, 11, false, false, true}},
+		"catches up in between":     {{1, 9, false, false, false}, {9, 10, true, false, false}, {10, 19, false, false, false}, {19, 20, false, false, true}},
+		"etcd never answers":        {{1, 9, false, true, false}, {9, 99, false, true, false}},
+		"etcd answers again":        {{1, 9, false, true, false}, {50, 55, false, false, false}, {55, 60, false, false, false}, {60, 61, false, false, true}},
+		"silent again for a moment": {{1, 9, false, false, false}, {9, 50, false, true, false}, {50, 55, false, false, false}, {55, 61, false, false, true}},
+	} {
+		start := time.Now()
+		at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+		p := patience{limit: 10 * time.Second, since: start}
+		for i, turn := range turns {
+			if late, over := p.over(at(turn.began), at(turn.ended), turn.caughtUp, turn.silent); over != turn.over {
+				t.Errorf("%s: turn %d, %s late: over: %t, want %t", name, i, late, over, turn.over)
+			}
+		}
+	}
+}

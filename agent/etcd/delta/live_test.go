@@ -99,7 +99,6 @@ func (f full) copied(t testing.TB, deltas ...*Delta) string {
 // following is a Stream that runs.
 type following struct {
 	*blobs
-	client *clientv3.Client
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // when done
@@ -111,7 +110,7 @@ type following struct {
 func follow(t testing.TB, client *clientv3.Client, base full, into *blobs, o Options, fence func(context.Context) error) *following {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	f := &following{blobs: into, client: client, cancel: cancel, done: make(chan struct{}), latest: Progress{Last: base.entry.Reaches()}}
+	f := &following{blobs: into, cancel: cancel, done: make(chan struct{}), latest: Progress{Last: base.entry.Reaches()}}
 	if o.Interval == 0 {
 		o.Interval = 40 * time.Millisecond
 	}
@@ -122,7 +121,7 @@ func follow(t testing.TB, client *clientv3.Client, base full, into *blobs, o Opt
 		defer close(f.done)
 		f.err = s.Run(ctx, base.entry, base.manifest)
 	}()
-	t.Cleanup(func() { f.stop() })
+	t.Cleanup(func() { _ = f.stop() })
 	return f
 }
 

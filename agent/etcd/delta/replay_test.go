@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -105,6 +106,20 @@ func TestReplayTakesWhatIsMissing(t *testing.T) {
 	}
 	if diff := cmp.Diff(dump(t, want), dump(t, got)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A compaction between Base and the database's revision has removed what the delta still has.
+func TestReplayBringsBackNothingThatWasCompacted(t *testing.T) {
+	d := sample(random(4), 5, 20)
+	db := database(t, 8)
+	if err := Replay(db, d); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range dump(t, db) {
+		if strings.HasPrefix(line, "key ") && line < "key 0000000000000008" {
+			t.Errorf("%s was compacted", line)
+		}
 	}
 }
 

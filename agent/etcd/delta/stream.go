@@ -81,8 +81,24 @@ type run struct {
 	buffer   *buffer
 	leases   *leases
 	progress Progress
-	since    time.Time // patience counts from here: Proved, or when etcd answered again
-	silent   bool      // etcd did not answer in the last turn
+	patience patience
+}
+
+// patience ends when what is stored has not caught up with etcd for too long, while etcd answered.
+type patience struct {
+	limit  time.Duration
+	since  time.Time // the last turn that caught up began then, or the first in which etcd answered again
+	silent bool      // etcd did not answer in the last turn
+}
+
+// over takes in one turn and tells for how long nothing has caught up, and whether that is too long.
+func (p *patience) over(began, ended time.Time, caughtUp, silent bool) (late time.Duration, over bool) {
+	if caughtUp || p.silent && !silent {
+		p.since = began
+	}
+	p.silent = silent
+	late = ended.Sub(p.since)
+	return late, !caughtUp && !silent && late > p.limit
 }
 
 func (s *Stream) begin(base backup.Entry, manifest backup.Manifest) (*run, error) {
@@ -104,7 +120,8 @@ func (s *Stream) begin(base backup.Entry, manifest backup.Manifest) (*run, error
 		Stream: &filled, base: base, manifest: manifest, cluster: cluster,
 		buffer:   newBuffer(from, filled.Options.MaxBytes),
 		leases:   newLeases(filled.Client, filled.Options.Interval),
-		progress: Progress{Base: base.Revision, Last: from, Proved: time.Now()}, since: time.Now(),
+		progress: Progress{Base: base.Revision, Last: from, Proved: time.Now()},
+		patience: patience{limit: filled.Options.Patience, since: time.Now()},
 	}, nil
 }
 
@@ -161,16 +178,12 @@ func (r *run) turn(ctx context.Context) error {
 	if err := r.store(ctx, present); err != nil {
 		return err
 	}
-	done := unknown == nil && r.progress.Last >= present
-	if done {
+	caughtUp := unknown == nil && r.progress.Last >= present
+	if caughtUp {
 		r.progress.Proved = began
 	}
-	if done || r.silent {
-		r.since = began
-	}
-	r.silent = unknown != nil
 	r.report(unknown)
-	if late := time.Since(r.since); !done && !r.silent && late > r.Options.Patience {
+	if late, over := r.patience.over(began, time.Now(), caughtUp, unknown != nil); over {
 		return fmt.Errorf("etcd is at revision %d, what is stored reached %d, and for %s it never caught up: %w",
 			present, r.progress.Last, late.Round(time.Millisecond), ErrBehind)
 	}

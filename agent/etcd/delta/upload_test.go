@@ -94,8 +94,9 @@ func TestSlowStore(t *testing.T) {
 	objects := newBlobs()
 	objects.before = func(ctx context.Context, _ string) error { return pause(ctx, 150*time.Millisecond) }
 	const limit = 100_000
+	flood(t, client, 1000, 1) // to be caught up with
 	f := follow(t, client, base, objects, Options{MaxBytes: limit}, nil)
-	flood(t, f, 1500, 1)
+	flood(t, client, 500, 1)
 	end := f.mark(t, client)
 	if at := contiguous(t, base, objects.all(t)); at != end {
 		t.Errorf("stored up to %d, written %d", at, end)
@@ -122,31 +123,44 @@ func held(d *Delta) (n int) {
 	return n
 }
 
-// Far more is written than a slow store takes: it ends with ErrBehind, and memory was bounded all the time.
+// More is written than a slow store takes: it ends with ErrBehind, and memory was bounded all the time, whether the watch has
+// to look up what was written before, or is flooded while it waits for the store.
 func TestBehind(t *testing.T) {
 	t.Parallel()
-	_, client := single(t)
-	base := take(t, client)
-	objects := newBlobs()
-	objects.before = func(ctx context.Context, _ string) error { return pause(ctx, 500*time.Millisecond) }
-	const limit, keys = 256 << 10, 10
-	f := follow(t, client, base, objects, Options{MaxBytes: limit, Patience: 2500 * time.Millisecond}, nil)
-	flood(t, f, 50_000/keys, keys)
-	if err := f.ended(t); !errors.Is(err, ErrBehind) {
-		t.Errorf("error %v, want ErrBehind", err)
+	const limit, keys, revisions = 256 << 10, 10, 5000
+	o := Options{MaxBytes: limit, Patience: 2500 * time.Millisecond}
+	for name, c := range map[string]struct {
+		ahead int           // revisions that are written before the watch begins
+		takes time.Duration // an upload; more than a quarter of Patience: none succeeds
+	}{
+		"catching up": {revisions, 500 * time.Millisecond},
+		"burst":       {0, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, client := single(t)
+			base := take(t, client)
+			flood(t, client, c.ahead, keys)
+			objects := newBlobs()
+			objects.before = func(ctx context.Context, _ string) error { return pause(ctx, c.takes) }
+			f := follow(t, client, base, objects, o, nil)
+			flood(t, client, revisions-c.ahead, keys)
+			if err := f.ended(t); !errors.Is(err, ErrBehind) {
+				t.Errorf("error %v, want ErrBehind", err)
+			}
+			// One answer of etcd comes on top of the limit: a thousand revisions at most.
+			const change = overhead + 10 + 100
+			if f.most > limit+1000*keys*change {
+				t.Errorf("%d bytes were held, more than %d and one answer of etcd", f.most, limit)
+			}
+			contiguous(t, base, objects.all(t)) // what is stored is good nevertheless
+			t.Logf("at most %d bytes held of %d written, stored up to revision %d of %d",
+				f.most, revisions*keys*change, f.progress().Last, 1+revisions)
+		})
 	}
-	// One answer of etcd comes on top of the limit: a thousand revisions at most.
-	const change = overhead + 10 + 100
-	if f.most > limit+1000*keys*change {
-		t.Errorf("%d bytes were held, more than %d and one answer of etcd", f.most, limit)
-	}
-	contiguous(t, base, objects.all(t)) // what is stored is good nevertheless
-	t.Logf("at most %d bytes held of %d written, stored up to revision %d of %d",
-		f.most, 50_000*change, f.progress().Last, 1+50_000/keys)
 }
 
 // flood writes n revisions of so many keys each, from many clients at once.
-func flood(t *testing.T, f *following, n, keys int) {
+func flood(t *testing.T, client *clientv3.Client, n, keys int) {
 	t.Helper()
 	value := strings.Repeat("v", 100)
 	var group errgroup.Group
@@ -157,7 +171,7 @@ func flood(t *testing.T, f *following, n, keys int) {
 			for k := range keys {
 				ops = append(ops, clientv3.OpPut(fmt.Sprintf("k%07d-%d", i%1000, k), value))
 			}
-			_, err := f.client.Txn(t.Context()).Then(ops...).Commit()
+			_, err := client.Txn(t.Context()).Then(ops...).Commit()
 			return err
 		})
 	}

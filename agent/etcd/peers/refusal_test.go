@@ -47,7 +47,7 @@ func TestWhatEtcdRefusesIsToldFromWhatNobodyKnows(t *testing.T) {
 	} {
 		got := explain(c.theirs)
 		for _, ours := range []error{ErrNotReady, ErrNotLearner, ErrNotFound, ErrExists, ErrTooMany, ErrUnhealthy, ErrNotDefined, ErrOtherServer} {
-			if errors.Is(got, ours) != (ours == c.want) {
+			if errors.Is(got, ours) != errors.Is(c.want, ours) {
 				t.Errorf("%v became %v, want %v", c.theirs, got, c.want)
 			}
 		}
