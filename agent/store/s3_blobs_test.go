@@ -145,6 +145,7 @@ func TestS3Trace(t *testing.T) {
 		"on the second page":         {versions(nil, []string{"m:etcd/b:1"}), nil, false, true, ""},
 		"no versions, nothing":       {answered(501, "NotImplemented"), nil, false, false, ""},
 		"no versions, an object":     {answered(501, "NotImplemented"), nil, true, true, ""},
+		"not implemented, so called": {answered(501, "XNotImplemented"), nil, true, true, ""},
 		"not implemented, as 400":    {answered(400, "NotImplemented"), nil, true, true, ""},
 		"versions of nothing":        {versions(nil), nil, true, true, ""},
 		"denied":                     {answered(403, "AccessDenied"), nil, true, false, "s3:ListBucketVersions"},

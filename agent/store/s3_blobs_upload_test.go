@@ -222,7 +222,65 @@ func TestS3UploadSlowly(t *testing.T) {
 			time.Sleep(19 * time.Second)
 			return source.Read(p[:min(len(p), 50)])
 		})
-		if _, err := cellar.open(store.GiveUpAfter(20*time.Second)).Upload(t.Context(), "b", slow); err != nil {
+		blobs := cellar.open(store.GiveUpAfter(20 * time.Second))
+		if _, err := blobs.Upload(t.Context(), "b", slow); err != nil {
+			t.Errorf("slow to read: %v", err)
+		}
+		cellar.fault = func(r *http.Request, serve func() *http.Response) (*http.Response, error) {
+			body := r.Body
+			r.Body = io.NopCloser(readers(func(p []byte) (int, error) {
+				time.Sleep(19 * time.Second)
+				return body.Read(p[:min(len(p), 100)])
+			}))
+			return serve(), r.Context().Err()
+		}
+		if _, err := blobs.Upload(t.Context(), "c", storetest.Noise(1, small)); err != nil {
+			t.Errorf("slow to send: %v", err)
+		}
+	})
+}
+
+// TestS3UploadIsMadeLate: the last request was lost on the way, for all that is known, and arrives when the upload is aborted.
+func TestS3UploadIsMadeLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cellar := newCellar()
+		var late func() *http.Response
+		cellar.fault = both(on("CompleteMultipartUpload", func(_ *http.Request, serve func() *http.Response) (*http.Response, error) {
+			late = serve
+			return nil, errReset
+		}), on("AbortMultipartUpload", func(_ *http.Request, serve func() *http.Response) (*http.Response, error) {
+			late()
+			return serve(), nil
+		}))
+		if blob, err := cellar.open().Upload(t.Context(), "b", storetest.Noise(1, large)); err != nil || blob.Size != large {
+			t.Errorf("%+v, %v", blob, err)
+		}
+	})
+}
+
+// TestS3UploadOfWholeParts sends no empty part behind them.
+func TestS3UploadOfWholeParts(t *testing.T) {
+	for size, want := range map[int64]int{8 << 20: 1, 16 << 20: 2, 16<<20 + 1: 3} {
+		cellar := newCellar()
+		if _, err := cellar.open().Upload(t.Context(), "b", storetest.Noise(1, size)); err != nil || cellar.count("UploadPart") != want {
+			t.Errorf("%d bytes: %d parts, %v", size, cellar.count("UploadPart"), err)
+		}
+	}
+}
+
+// TestS3UploadArrivesInPart: an object that is ours and not whole is no success.
+func TestS3UploadArrivesInPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cellar := newCellar()
+		cellar.fault = on("CompleteMultipartUpload", func(_ *http.Request, serve func() *http.Response) (*http.Response, error) {
+			answer := serve()
+			made := cellar.objects["b"]
+			made.data = made.data[:8<<20]
+			cellar.objects["b"] = made
+			return answer, nil
+		})
+		_, err := cellar.open().Upload(t.Context(), "b", storetest.Noise(1, large))
+		if err == nil || !strings.Contains(err.Error(), "the store has 8388608 bytes of 9437184") {
 			t.Error(err)
 		}
 	})
