@@ -7,7 +7,7 @@ APT     := awscli openssl spin
 # The race detector needs cgo; the agent itself is built without it.
 TESTFLAGS ?= -race -timeout 10m
 
-.PHONY: help build test lint demo deps bench-boot bench-assets bench-join bench-restore golden clean
+.PHONY: help build test lint demo deps bench-boot bench-assets bench-join bench-restore bench-backup golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -52,6 +52,9 @@ bench-join: ## have 2,000 nodes, and then 50, join one master at once
 
 bench-restore: ## restore a backup of a 2 GiB database against download and etcdutl
 	cd test && $(GO) run ./bench/restore
+
+bench-backup: ## back a 500 MiB etcd up while it is written to, and follow it with deltas
+	cd test && $(GO) run ./bench/backup
 
 golden: ## rewrite the golden files; review the diff
 	@$(GO) test -count=1 $$(grep -rl 'flag.Bool("update"' --include='*_test.go' agent cmd roles | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
