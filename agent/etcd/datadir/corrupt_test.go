@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -164,12 +165,12 @@ var ofLog = []damage{
 		copyTree(t, memberDir(other), memberDir(data))
 		change(t, dbPath(data), func([]byte) []byte { return mine })
 	}, want: Torn, why: "neither that nor another"},
-	{name: "entry of a newer etcd", do: onLog(2, addEntry("\x82\x7d\x00")), err: "of a newer kind"},
-	{name: "entry that nobody can read", do: onLog(2, addEntry("\xff\xff\xff")), err: "cannot be read"},
+	{name: "entry of a newer etcd", do: addEntry("\x82\x7d\x00"), err: "of a newer kind"},
+	{name: "entry that nobody can read", do: addEntry("\xff\xff\xff"), err: "cannot be read"},
 	{name: "cut before the leader's database was in place", do: received(func(t *testing.T, data, sent string) {}), want: Sound},
 	{name: "the leader's database is damaged", do: received(func(t *testing.T, data, sent string) {
 		change(t, sent, func(b []byte) []byte { return b[:20*pageSize] })
-	}), want: Torn, why: "snap/000000000000025a.snap.db: it ends after"},
+	}), want: Torn, why: ".snap.db: it ends after"},
 	{name: "the leader's database is another's", do: received(func(t *testing.T, data, sent string) {
 		change(t, sent, func([]byte) []byte { return read(t, dbPath(data)) })
 	}), want: Torn, why: "ends at 5"},
@@ -239,7 +240,9 @@ func TestDamage(t *testing.T) {
 // received is what a member has when it was cut between receiving a snapshot from the leader and putting it in place.
 func received(do func(t *testing.T, data, sent string)) func(*testing.T, string, string) {
 	return func(t *testing.T, data, _ string) {
-		sent := filepath.Join(snapDir(data), "000000000000025a.snap.db") // 602, the newest snapshot's entry
+		all := snapshots(t, data)
+		_, index, _ := strings.Cut(filepath.Base(all[len(all)-1]), "-")
+		sent := filepath.Join(snapDir(data), index+".db")
 		if err := os.WriteFile(sent, read(t, dbPath(data)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -248,23 +251,23 @@ func received(do func(t *testing.T, data, sent string)) func(*testing.T, string,
 	}
 }
 
-// addEntry appends an entry to the log file that ends the log, with the checksum that belongs there.
-func addEntry(request string) func([]byte) []byte {
-	return func(b []byte) []byte {
-		end := tail(b)
-		sum := crc32.MakeTable(crc32.Castagnoli)
-		entry := raftpb.Entry{Term: 2, Index: 708, Data: []byte(request)}
-		data, err := entry.Marshal()
-		if err != nil {
-			panic(err)
-		}
-		record := walpb.Record{Type: 2, Crc: crc32.Update(lastSum(b), sum, data), Data: data}
-		frame, err := record.Marshal()
-		if err != nil {
-			panic(err)
-		}
-		out := binary.LittleEndian.AppendUint64(b[:end:end], uint64(len(frame)))
-		return append(append(out, frame...), make([]byte, 512)...)
+// addEntry appends an entry to the log, with the checksum that belongs there.
+func addEntry(request string) func(*testing.T, string, string) {
+	return func(t *testing.T, data, other string) {
+		m, err := examine(data)
+		must(t, nil, err)
+		defer m.close()
+		entry := raftpb.Entry{Term: m.end().Term, Index: m.end().Index + 1, Data: []byte(request)}
+		body, err := entry.Marshal()
+		must(t, nil, err)
+		onLog(2, func(b []byte) []byte {
+			end, table := tail(b), crc32.MakeTable(crc32.Castagnoli)
+			record := walpb.Record{Type: 2, Crc: crc32.Update(lastSum(b), table, body), Data: body}
+			frame, err := record.Marshal()
+			must(t, nil, err)
+			out := binary.LittleEndian.AppendUint64(b[:end:end], uint64(len(frame)))
+			return append(append(out, frame...), make([]byte, 512)...)
+		})(t, data, other)
 	}
 }
 

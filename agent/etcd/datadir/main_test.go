@@ -150,7 +150,7 @@ func starts(t *testing.T, data string) (bool, string) {
 	t.Helper()
 	copied := t.TempDir()
 	copyTree(t, data, copied)
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, os.Args[0], "start", copied).CombinedOutput()
 	text := string(out)
