@@ -52,7 +52,10 @@ func (u *upload) multipart(ctx context.Context, first part, rest *parts) (Blob, 
 	return Blob{}, failed
 }
 
+// create waits for its answer a little longer than ctx lives: without the id nobody can abort.
 func (u *upload) create(ctx context.Context) (id string, err error) {
+	ctx, cancel := outliving(ctx, goodbye)
+	defer cancel()
 	in := &s3.CreateMultipartUploadInput{
 		Bucket: &u.bucket, Key: u.key(u.name), Metadata: u.metadata(), ContentType: aws.String(blobType),
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
@@ -155,6 +158,20 @@ func (u *upload) abort(ctx context.Context, id string) error {
 		}
 	}
 	return nil
+}
+
+// outliving is a context that ends that much later than ctx.
+func outliving(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	late, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(by):
+			end(context.Cause(ctx))
+		case <-ended:
+		}
+	})
+	return late, func() { stop(); close(ended); end(nil) }
 }
 
 // persist repeats a request that may be repeated.

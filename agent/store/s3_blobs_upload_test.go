@@ -183,7 +183,7 @@ func TestS3UploadStandsStill(t *testing.T) {
 		{"the reader, at once", 0, false, nil, 20 * time.Second},
 		{"the reader, in the middle", large, false, nil, 20 * time.Second},
 		{"a small object", small, true, on("PutObject", blackHole), 20 * time.Second},
-		{"the beginning", large, true, on("CreateMultipartUpload", blackHole), 20 * time.Second},
+		{"the beginning", large, true, on("CreateMultipartUpload", blackHole), 30 * time.Second},
 		{"a part", large, true, on("UploadPart", nil, blackHole), 20 * time.Second},
 		{"the end", large, true, on("CompleteMultipartUpload", blackHole), 200 * time.Second},
 		{"a part and the way out", large, true, both(on("UploadPart", blackHole), on("AbortMultipartUpload", blackHole)), 30 * time.Second},
@@ -236,6 +236,28 @@ func TestS3UploadSlowly(t *testing.T) {
 		}
 		if _, err := blobs.Upload(t.Context(), "c", storetest.Noise(1, small)); err != nil {
 			t.Errorf("slow to send: %v", err)
+		}
+	})
+}
+
+// TestS3UploadCancelledAtTheBeginning: the answer that comes after the end of the context still names what to abort.
+func TestS3UploadCancelledAtTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cellar := newCellar()
+		cellar.fault = on("CreateMultipartUpload", func(r *http.Request, serve func() *http.Response) (*http.Response, error) {
+			answer := serve()
+			cancel()
+			select {
+			case <-time.After(5 * time.Second):
+				return answer, nil
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
+		})
+		_, err := cellar.open().Upload(ctx, "b", storetest.Noise(1, large))
+		if !errors.Is(err, context.Canceled) || cellar.began != 1 || len(cellar.uploads) > 0 {
+			t.Errorf("%v, left %v", err, cellar.uploads)
 		}
 	})
 }

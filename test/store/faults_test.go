@@ -34,6 +34,7 @@ func hit(f lab.Fault, count int, do lab.Effect) lab.Fault {
 // TestUploadUnderFaults: what Upload says is what the bucket holds, and no parts stay.
 func TestUploadUnderFaults(t *testing.T) {
 	p := newPlace(t, plain)
+	t.Cleanup(p.nothingLeft)
 	for _, c := range []struct {
 		name   string
 		size   int64
@@ -59,13 +60,15 @@ func TestUploadUnderFaults(t *testing.T) {
 		{"part denied, and the way out cut", large, []lab.Fault{hit(second, 0, lab.Deny), hit(lab.Fault{Method: "DELETE"}, 1, lab.Reset)}, "part 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			blobs := p.open(strings.ReplaceAll(c.name, " ", "-"))
+			t.Parallel() // most of it is waiting between two tries
+			p := p.under(t)
+			prefix := strings.NewReplacer(" ", "-", ",", "").Replace(c.name)
+			blobs := p.open(prefix)
 			for _, fault := range c.faults {
-				fault.Path = "/store/*"
+				fault.Path = "/store/" + prefix + "/*"
 				defer p.Faults().Add(fault).Remove()
 			}
 			blob, err := blobs.Upload(t.Context(), "b", storetest.Noise(1, c.size))
-			p.Faults().Clear()
 			listed, listing := blobs.Blobs(t.Context(), "")
 			switch {
 			case listing != nil:
@@ -78,7 +81,7 @@ func TestUploadUnderFaults(t *testing.T) {
 			if err == nil {
 				p.holds(blobs, "b", 1, c.size)
 			}
-			p.nothingLeft()
+			p.noUploads(prefix)
 		})
 	}
 }

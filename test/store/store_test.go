@@ -93,13 +93,23 @@ func (p *place) open(prefix string, options ...store.S3Option) *store.S3 {
 	return store.NewS3(p.s3(), bucket, prefix, options...)
 }
 
-// left fails if there are parts of uploads in the bucket, or goroutines of the store.
-func (p *place) nothingLeft() {
+// under is the same place for a test within.
+func (p *place) under(t *testing.T) *place { return &place{Server: p.Server, t: t, clients: p.clients} }
+
+// noUploads fails if there are parts of uploads in the bucket.
+func (p *place) noUploads(prefix string) {
 	p.t.Helper()
-	out, err := p.s3().ListMultipartUploads(context.WithoutCancel(p.t.Context()), &s3.ListMultipartUploadsInput{Bucket: new(bucket)})
+	ctx := context.WithoutCancel(p.t.Context())
+	out, err := p.s3().ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: new(bucket), Prefix: &prefix})
 	if err != nil || len(out.Uploads) > 0 {
 		p.t.Errorf("left %d uploads, %v", len(out.Uploads), err)
 	}
+}
+
+// nothingLeft fails if there are parts of uploads in the bucket, or goroutines of the store.
+func (p *place) nothingLeft() {
+	p.t.Helper()
+	p.noUploads("")
 	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		stacks := make([]byte, mib)
 		stacks = stacks[:runtime.Stack(stacks, true)]
