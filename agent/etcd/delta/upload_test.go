@@ -127,14 +127,15 @@ func held(d *Delta) (n int) {
 // to look up what was written before, or is flooded while it waits for the store.
 func TestBehind(t *testing.T) {
 	t.Parallel()
-	const limit, keys, revisions = 256 << 10, 10, 5000
+	const limit, keys = 256 << 10, 10
 	o := Options{MaxBytes: limit, Patience: 2500 * time.Millisecond}
 	for name, c := range map[string]struct {
-		ahead int           // revisions that are written before the watch begins
+		ahead int           // revisions of ten keys that are written before the watch begins
+		later int           // and while it runs
 		takes time.Duration // an upload; more than a quarter of Patience: none succeeds
 	}{
-		"catching up": {revisions, 500 * time.Millisecond},
-		"burst":       {0, time.Hour},
+		"catching up": {1500, 0, 500 * time.Millisecond},
+		"burst":       {0, 5000, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, client := single(t)
@@ -143,7 +144,7 @@ func TestBehind(t *testing.T) {
 			objects := newBlobs()
 			objects.before = func(ctx context.Context, _ string) error { return pause(ctx, c.takes) }
 			f := follow(t, client, base, objects, o, nil)
-			flood(t, client, revisions-c.ahead, keys)
+			flood(t, client, c.later, keys)
 			if err := f.ended(t); !errors.Is(err, ErrBehind) {
 				t.Errorf("error %v, want ErrBehind", err)
 			}
@@ -154,7 +155,7 @@ func TestBehind(t *testing.T) {
 			}
 			contiguous(t, base, objects.all(t)) // what is stored is good nevertheless
 			t.Logf("at most %d bytes held of %d written, stored up to revision %d of %d",
-				f.most, revisions*keys*change, f.progress().Last, 1+revisions)
+				f.most, (c.ahead+c.later)*keys*change, f.progress().Last, 1+c.ahead+c.later)
 		})
 	}
 }
