@@ -119,8 +119,7 @@ func writeForever(ctx context.Context, data string) error {
 		return err
 	}
 	fmt.Println("written")
-	<-e.Err()
-	return nil
+	return <-e.Err()
 }
 
 // fill puts n keys of 600 bytes, with what a database has besides: leases, deletions, a compaction.
