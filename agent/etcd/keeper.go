@@ -88,6 +88,8 @@ type Keeper struct {
 
 	mu   sync.Mutex
 	seen map[string]*watching // by cluster
+
+	random func(time.Duration) time.Duration // nil: rand.N; a test that must be the same again has its own
 }
 
 // Prepare decides about a member, does what the decision asks for, step by step, and returns etcd's configuration file. It
@@ -196,10 +198,18 @@ func (k *Keeper) wait(ctx context.Context, name string, action Action) error {
 		poll = 2 * time.Second
 	}
 	select {
-	case <-time.After(poll - poll/4 + rand.N(poll/2)):
+	case <-time.After(k.jittered(poll)):
 		return nil
 	case <-ctx.Done():
 		return status.Fail(status.ReasonEtcdBlocked, action.Hint,
 			fmt.Errorf("etcd %s: %s: %w", name, action.Why, context.Cause(ctx)))
 	}
+}
+
+// jittered is d, a quarter either way.
+func (k *Keeper) jittered(d time.Duration) time.Duration {
+	if k.random != nil {
+		return d - d/4 + k.random(d/2)
+	}
+	return d - d/4 + rand.N(d/2)
 }

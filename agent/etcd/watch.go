@@ -3,7 +3,6 @@ package etcd
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"rekindle/agent/etcd/datadir"
@@ -20,7 +19,7 @@ func (k *Keeper) Watch(ctx context.Context, member plan.Etcd, every time.Duratio
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(every - every/4 + rand.N(every/2)):
+		case <-time.After(k.jittered(every)):
 		}
 		if err := w.look(ctx); err != nil && ctx.Err() == nil {
 			k.Logger.Warn("etcd watch", "etcd", member.Name, "error", err)
