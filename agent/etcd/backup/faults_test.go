@@ -277,6 +277,22 @@ func TestTakeStalls(t *testing.T) {
 	}
 }
 
+// etcd is asked for no more than the rate, and that it is asked slowly is no stall.
+func TestTakePaced(t *testing.T) {
+	raw := sample(t)
+	synctest.Test(t, func(t *testing.T) {
+		o := options(t, replay(raw), newStore(t))
+		o.Rate, o.Stall = int64(len(raw)/600), time.Second // a buffer takes longer than the watchdog waits
+		begun := time.Now()
+		if _, _, err := taker(t, o).Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took < 599*time.Second || took > 602*time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
 func stalling(in *io.PipeWriter, raw []byte, chatter bool, stop chan struct{}) {
 	_, _ = in.Write(raw)
 	for chatter {

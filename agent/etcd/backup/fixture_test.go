@@ -131,7 +131,7 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 func options(t testing.TB, etcd Source, s store.Store) Options {
 	return Options{
 		Etcd: etcd, Blobs: s, Records: s, Cluster: "main", UID: "0123", Generation: 3, Member: "i-1",
-		SpoolDir: filepath.Join(t.TempDir(), "spool"), Reserve: 1 << 20, Workers: 2,
+		SpoolDir: filepath.Join(t.TempDir(), "spool"), Reserve: 1 << 20, Workers: 2, Rate: 1 << 40,
 		Fence: func(context.Context) error { return nil },
 		now:   func() time.Time { return noon },
 	}

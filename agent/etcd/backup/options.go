@@ -50,6 +50,7 @@ type Options struct {
 	Level   zstd.EncoderLevel // 0: fastest
 	Workers int               // chunks compressed or checked at once; 0: half the CPUs. Each takes up to 25 MiB
 	Check   Checking          // empty: full below 4 GiB
+	Rate    int64             // bytes a second that etcd is asked to send, for the sake of its other clients; 0: 64 MiB
 	Stall   time.Duration     // how long etcd may send nothing; 0: 30 s
 
 	// Fence is asked right before the backup begins to count: does the lineage still stand? Its error ends the backup.
@@ -76,6 +77,7 @@ func (o *Options) complete() error {
 	o.Reserve = cmp.Or(o.Reserve, 256<<20)
 	o.Level = cmp.Or(o.Level, zstd.SpeedFastest)
 	o.Workers = cmp.Or(o.Workers, workers())
+	o.Rate = cmp.Or(o.Rate, 64<<20)
 	o.Stall = cmp.Or(o.Stall, 30*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

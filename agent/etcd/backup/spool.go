@@ -83,8 +83,10 @@ func freeSpace(dir string) (int64, error) {
 	return int64(stat.Bavail) * stat.Bsize, nil
 }
 
-// fill copies etcd's stream into the spool, compares its trailing sum, and cuts that off. Room is asked now and then.
-func (s *spool) fill(ctx context.Context, stream io.Reader, stall *watchdog, room func() error) error {
+// fill copies etcd's stream into the spool, at most rate bytes a second, compares its trailing sum, and cuts that off. Room is
+// asked now and then.
+func (s *spool) fill(ctx context.Context, stream io.Reader, rate int64, stall *watchdog, room func() error) error {
+	begun := time.Now()
 	digests := &digests{whole: sha256.New(), chunk: blake3.New()}
 	buffer := make([]byte, spoolBuffer)
 	var size, checked int64
@@ -106,6 +108,7 @@ func (s *spool) fill(ctx context.Context, stream io.Reader, stall *watchdog, roo
 			}
 			return fmt.Errorf("snapshot: after %d bytes: %w", size, err)
 		}
+		pace(ctx, begun, size, rate)
 		if size-checked >= spoolCheck {
 			checked = size
 			if err := room(); err != nil {
@@ -114,6 +117,18 @@ func (s *spool) fill(ctx context.Context, stream io.Reader, stall *watchdog, roo
 		}
 	}
 	return s.seal(size, digests)
+}
+
+// pace waits until size bytes may have come. A context that ends shows in the next read.
+func pace(ctx context.Context, begun time.Time, size, rate int64) {
+	wait := time.Duration(float64(size)/float64(rate)*float64(time.Second)) - time.Since(begun)
+	if wait < time.Millisecond {
+		return
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
 }
 
 // readSome passes over empty reads: etcd sends nothing, for ever, after an error of its own.

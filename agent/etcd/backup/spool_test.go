@@ -27,7 +27,7 @@ func TestSpoolFull(t *testing.T) {
 	defer file.Close()
 	s := &spool{File: file}
 	stall := newWatchdog(time.Minute, func(error) {})
-	err = s.fill(t.Context(), bytes.NewReader(sample(t)), stall, func() error { return nil })
+	err = s.fill(t.Context(), bytes.NewReader(sample(t)), 1<<40, stall, func() error { return nil })
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("error %v", err)
 	}
@@ -42,7 +42,7 @@ func TestSpoolChanged(t *testing.T) {
 	}
 	defer s.Close()
 	stall := newWatchdog(time.Minute, func(error) {})
-	if err := s.fill(t.Context(), bytes.NewReader(raw), stall, func() error { return nil }); err != nil {
+	if err := s.fill(t.Context(), bytes.NewReader(raw), 1<<40, stall, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	p := packer{spool: s, workers: 2, level: zstd.SpeedFastest}

@@ -131,7 +131,7 @@ func (t *Taker) fill(ctx context.Context, s *spool, size int64) error {
 			_ = answer.Snapshot.Close()
 		}
 	}()
-	return s.fill(ctx, answer.Snapshot, stall, func() error { return room(t.SpoolDir, t.free, t.Reserve) })
+	return s.fill(ctx, answer.Snapshot, t.Rate, stall, func() error { return room(t.SpoolDir, t.free, t.Reserve) })
 }
 
 func (t *Taker) describe(status *clientv3.StatusResponse, s *spool, found contents, taken time.Time) Manifest {

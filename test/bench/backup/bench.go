@@ -20,6 +20,7 @@ import (
 type sample struct {
 	outcome
 	quiet, busy [2]time.Duration // p50 and p99 of the writer before and during the backup
+	read, rest  time.Duration    // p99 while etcd sent the snapshot, and after that
 }
 
 func bench(ctx context.Context, s setup) (err error) {
@@ -103,6 +104,8 @@ func (b *bed) backups(ctx context.Context) error {
 	ms("backup_writer_p50_ms", func(s sample) time.Duration { return s.busy[0] })
 	ms("backup_writer_p99_quiet_ms", func(s sample) time.Duration { return s.quiet[1] })
 	ms("backup_writer_p99_ms", func(s sample) time.Duration { return s.busy[1] })
+	ms("backup_writer_p99_snapshot_ms", func(s sample) time.Duration { return s.read })
+	ms("backup_writer_p99_upload_ms", func(s sample) time.Duration { return s.rest })
 	ms("backup_writer_p99_added_ms", func(s sample) time.Duration { return s.busy[1] - s.quiet[1] })
 	report("backup_writer_p99_ratio", median(all, func(s sample) float64 { return s.busy[1].Seconds() / s.quiet[1].Seconds() }), "ratio")
 	return nil
@@ -140,7 +143,11 @@ func (b *bed) backup(ctx context.Context) (s sample, err error) {
 			return s, err
 		}
 	}
-	return s, nil
+	var errs [2]error
+	read := s.Begun.Add(s.Held)
+	s.read, errs[0] = latency(all, s.Begun, read, 99)
+	s.rest, errs[1] = latency(all, read, s.Ended, 99)
+	return s, errors.Join(errs[:]...)
 }
 
 func (b *bed) take(ctx context.Context) (o outcome, err error) {
