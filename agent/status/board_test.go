@@ -63,7 +63,7 @@ func TestBoardKeepsTheFile(t *testing.T) {
 			Version: 1, State: StateReady, Reason: ReasonReady, Since: began.Add(2 * time.Second), Identity: masterID,
 			Boot: Boot{Started: began, Ready: began.Add(2 * time.Second), Seconds: 2,
 				Sources: []Source{{"defaults", "rekindle"}, {"user-data", "imds"}}},
-			Waits: []Pending{}, Warnings: []Warning{}, Authorities: []Authority{}, Certificates: []Certificate{},
+			Waits: []Pending{}, Warnings: []Warning{}, Authorities: []Authority{}, Certificates: []Certificate{}, Etcd: []Etcd{},
 			Assets: Assets{Source: "s3://b/p", Verified: true, Objects: 12},
 			Apply: Apply{At: began.Add(2 * writeInterval), Seconds: 1.5, Changes: 2, Plan: "ab12",
 				Changed: []string{"/etc/hosts", "kubelet.service"}},

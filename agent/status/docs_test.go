@@ -135,6 +135,8 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		reflect.TypeFor[Status](), reflect.TypeFor[Agent](), reflect.TypeFor[Boot](), reflect.TypeFor[Assets](),
 		reflect.TypeFor[Apply](), reflect.TypeFor[Unit](), reflect.TypeFor[Pending](), reflect.TypeFor[Span](),
 		reflect.TypeFor[Authority](), reflect.TypeFor[Certificate](), reflect.TypeFor[JoinServer](), reflect.TypeFor[Refusal](),
+		reflect.TypeFor[Etcd](), reflect.TypeFor[EtcdLineage](), reflect.TypeFor[EtcdMember](), reflect.TypeFor[EtcdBackup](),
+		reflect.TypeFor[EtcdDelta](), reflect.TypeFor[EtcdDrill](), reflect.TypeFor[EtcdBuilt](), reflect.TypeFor[EtcdAside](),
 	} {
 		for i := range typ.NumField() {
 			if f := typ.Field(i); f.IsExported() && f.Tag.Get("json") == "" {

@@ -2,33 +2,39 @@ package status
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
 // Etcd is what the node knows of one etcd cluster of which it carries a member.
 type Etcd struct {
 	Cluster string `json:"cluster"` // main or events
-	// What was decided last about this node's member, and why: the rows of docs/etcd.md.
+	// What was decided last about this node's member, and why: the rows of agent/etcd's decision table.
 	Verdict string    `json:"verdict"`
 	Row     string    `json:"row"`
 	Why     string    `json:"why"`
-	Decided time.Time `json:"decided"` // when it became that
+	Hint    string    `json:"hint,omitempty"` // what the operator can do
+	Decided time.Time `json:"decided"`        // when it became that row
 
 	Lineage *EtcdLineage `json:"lineage,omitempty"`
 	Member  string       `json:"member,omitempty"` // this node's
 	Data    string       `json:"data"`             // empty, sound, torn or busy
 	Members []EtcdMember `json:"members"`          // as the lineage lists them
 
-	Leads  bool     `json:"leads"` // this node's member leads: the agent here looks after the cluster
-	Alarms []string `json:"alarms"`
+	// Leads: this node's member leads, and the agent here looks after the cluster. What only it knows goes with that:
+	// alarms, health, the comparison, backup and delta. Board keeps Led, and forgets them.
+	Leads  bool      `json:"leads"`
+	Led    time.Time `json:"led,omitzero"` // since when
+	Alarms []string  `json:"alarms"`
 	// Equal tells whether all members hold the same data, by the last comparison of hashes; empty: not compared yet.
 	Equal    string    `json:"equal,omitempty"` // equal, differs: <who>, or why it could not be compared
 	Compared time.Time `json:"compared,omitzero"`
 
 	Backup *EtcdBackup `json:"backup,omitempty"` // kept by the node whose member leads
 	Delta  *EtcdDelta  `json:"delta,omitempty"`  // likewise
-	Drill  *EtcdDrill  `json:"drill,omitempty"`
-	Built  *EtcdBuilt  `json:"built,omitempty"` // what the present data was made of, if this node made it
+	Drill  *EtcdDrill  `json:"drill,omitempty"`  // the last one that this node did, or read of while it led
+	Built  *EtcdBuilt  `json:"built,omitempty"`  // what the present data was made of, if this node made it
+	Aside  []EtcdAside `json:"aside"`            // data that was set aside here, oldest first
 }
 
 // EtcdLineage is the record in the store.
@@ -56,8 +62,10 @@ type EtcdMember struct {
 	Quota   int64  `json:"quota,omitempty"`  // bytes
 }
 
-// EtcdBackup is the newest full backup that counts, and what became of the last attempt.
+// EtcdBackup is the newest full backup that counts, and what became of the last attempt. It is nil where none are taken.
 type EtcdBackup struct {
+	// Interval is the time between two, in seconds. It stays until an edit brings another, or Leads ends.
+	Interval float64   `json:"interval,omitempty"`
 	ID       string    `json:"id,omitempty"`
 	Taken    time.Time `json:"taken,omitzero"`
 	Revision int64     `json:"revision,omitempty"`
@@ -70,10 +78,12 @@ type EtcdBackup struct {
 
 // EtcdDelta is how far what is stored reaches beyond the backup.
 type EtcdDelta struct {
-	Reaches int64     `json:"reaches"`          // revision
-	Proved  time.Time `json:"proved,omitzero"`  // everything written before is stored
-	Held    int       `json:"held"`             // bytes not stored yet
-	Failed  string    `json:"failed,omitempty"` // why the last upload failed
+	// Interval is the time between two, in seconds. It stays likewise.
+	Interval float64   `json:"interval,omitempty"`
+	Reaches  int64     `json:"reaches"`          // revision
+	Proved   time.Time `json:"proved,omitzero"`  // everything written before is stored
+	Held     int       `json:"held"`             // bytes not stored yet
+	Failed   string    `json:"failed,omitempty"` // why the last upload failed
 }
 
 // EtcdDrill is the last time that a restore was tried.
@@ -95,38 +105,52 @@ type EtcdBuilt struct {
 	Warnings   []string  `json:"warnings,omitempty"`
 }
 
-// Etcd changes what is shown of a cluster.
-func (b *Board) Etcd(cluster string, edit func(*Etcd)) {
-	b.update(func(s *Status) {
-		for i := range s.Etcd {
-			if s.Etcd[i].Cluster == cluster {
-				edit(&s.Etcd[i])
-				return
-			}
-		}
-		e := Etcd{Cluster: cluster, Members: []EtcdMember{}, Alarms: []string{}}
-		edit(&e)
-		s.Etcd = append(s.Etcd, e)
-	})
+// EtcdAside is data that may not be started, and was not deleted.
+type EtcdAside struct {
+	Path  string    `json:"path"`
+	Since time.Time `json:"since"`
+	Bytes int64     `json:"bytes"`
+	Why   string    `json:"why,omitempty"`
 }
 
-func cloneEtcd(all []Etcd) []Etcd {
-	all = append([]Etcd{}, all...)
-	for i := range all {
-		e := &all[i]
-		e.Members, e.Alarms = append([]EtcdMember{}, e.Members...), append([]string{}, e.Alarms...)
-		e.Lineage, e.Backup, e.Delta, e.Drill = copied(e.Lineage), copied(e.Backup), copied(e.Delta), copied(e.Drill)
-		if e.Built = copied(e.Built); e.Built != nil {
-			e.Built.Warnings = slices.Clone(e.Built.Warnings)
-		}
+// What the text, the metrics and the warnings know of agent/etcd's decision table.
+const (
+	etcdWait = "wait" // verdicts
+	etcdStop = "stop"
+
+	etcdBusy  = "busy"  // a state of data: etcd runs on it
+	etcdEqual = "equal" // an outcome of a comparison
+
+	rowRunning = "running" // rows
+	rowGone    = "run without record"
+)
+
+// Waits tells whether the member may not start now: something has to change first, by itself or by the operator's hand.
+func (e *Etcd) Waits() bool { return e.Verdict == etcdWait || e.Verdict == etcdStop }
+
+// Differs tells whether the last comparison found that members hold different data.
+func (e *Etcd) Differs() bool { return strings.HasPrefix(e.Equal, "differs") }
+
+// own is this node's member, or nil while the lineage lists none.
+func (e *Etcd) own() *EtcdMember {
+	if i := slices.IndexFunc(e.Members, func(m EtcdMember) bool { return m.Name == e.Member }); i >= 0 && e.Member != "" {
+		return &e.Members[i]
 	}
-	return all
+	return nil
 }
 
-func copied[T any](of *T) *T {
-	if of == nil {
-		return nil
+// What a member is.
+const (
+	roleVoter   = "voter"
+	roleLearner = "learner"
+)
+
+func (m *EtcdMember) role() string {
+	if m.Learner {
+		return roleLearner
 	}
-	c := *of
-	return &c
+	return roleVoter
 }
+
+// ok tells whether the member said that it is well.
+func (m *EtcdMember) ok() bool { return m.Health == "ok" }

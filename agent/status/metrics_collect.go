@@ -16,6 +16,7 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	out := sample{to: to, sent: map[string]bool{}}
 	m.node(out, s)
 	m.identity(out, s)
+	m.etcd(out, s)
 	m.renewals.Collect(to)
 	if s.Join == nil {
 		return

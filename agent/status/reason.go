@@ -51,6 +51,16 @@ const (
 	ReasonCertificate      Reason = "CertificateNotRenewed"
 	ReasonJoinOff          Reason = "JoinNotServed"
 	ReasonMetricsOff       Reason = "MetricsNotServed"
+
+	ReasonEtcdRecordGone    Reason = "EtcdRecordGone"
+	ReasonEtcdRecordUnknown Reason = "EtcdRecordUnknown"
+	ReasonEtcdNoBackup      Reason = "EtcdNoBackup"
+	ReasonEtcdBackupFailing Reason = "EtcdBackupFailing"
+	ReasonEtcdDeltaLag      Reason = "EtcdDeltaLag"
+	ReasonEtcdDrillFailed   Reason = "EtcdDrillFailed"
+	ReasonEtcdMembersDiffer Reason = "EtcdMembersDiffer"
+	ReasonEtcdAlarm         Reason = "EtcdAlarm"
+	ReasonEtcdDataSetAside  Reason = "EtcdDataSetAside"
 )
 
 // The reasons why a status file is history.

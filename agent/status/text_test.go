@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 const day = 86_400 // seconds
 
 // fullStatus has every key of the file.
 func fullStatus() *Status {
-	at := func(s float64) time.Time { return bootStart.Add(time.Duration(s * float64(time.Second))) }
 	return &Status{
 		Version: Version, State: StateDegraded, Reason: ReasonUnitFailed,
 		Message: "unit node-exporter.service: exit code 203", Hint: "read `journalctl -u node-exporter.service`",
@@ -41,6 +41,7 @@ func fullStatus() *Status {
 		},
 		Join: &JoinServer{Listen: "[::]:3988", Granted: 2000, Refused: map[string]int{"Replayed": 2, "WrongRole": 1},
 			Last: Refusal{"Replayed", "i-0fedcba9876543210", at(7188)}},
+		Etcd:     []Etcd{fullEtcd()},
 		Warnings: []Warning{{ReasonInstanceType, "x9.huge", ReasonInstanceType.Hint(), at(1)}, {ReasonDriftRepaired, "/etc/hosts", "", at(2)}},
 		Units: []Unit{
 			{Name: "containerd.service", State: "active", Since: at(3.4)}, {Name: "kubelet.service", State: "active", Since: at(4.2)},
@@ -68,6 +69,23 @@ func TestStatusTextGolden(t *testing.T) {
 		golden(t, "status-"+name+".txt", s.text(false, now))
 	}
 	golden(t, "status-colour.txt", fullStatus().text(true, now))
+}
+
+// Whatever etcd is at, its part of the page says it in a hundred columns.
+func TestEtcdTextGolden(t *testing.T) {
+	now := bootStart.Add(2 * time.Hour)
+	for name, etcd := range etcds {
+		t.Run(name, func(t *testing.T) {
+			e, p := etcd(), &page{now: now}
+			p.etcd(&e)
+			golden(t, "etcd-"+name+".txt", p.Bytes())
+			for line := range strings.Lines(p.String()) {
+				if utf8.RuneCountInString(line) > 101 {
+					t.Errorf("longer than a terminal is wide: %s", line)
+				}
+			}
+		})
+	}
 }
 
 func TestStatusTextColour(t *testing.T) {
