@@ -170,3 +170,15 @@ func Newest(entries []Entry, maxGeneration int) *Entry {
 	}
 	return &all[0]
 }
+
+// Latest is the complete backup of a generation with the highest revision, nil without any: the one that deltas follow. It need
+// not be Newest: the deltas of the one before reach further until its own do.
+func Latest(entries []Entry, generation int) *Entry {
+	var latest *Entry
+	for i, entry := range entries {
+		if entry.Complete && entry.Generation == generation && (latest == nil || chronological(*latest, entry) < 0) {
+			latest = &entries[i]
+		}
+	}
+	return latest
+}

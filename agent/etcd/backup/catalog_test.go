@@ -138,6 +138,12 @@ func TestCandidates(t *testing.T) {
 		if got := Newest(shuffled, 3); got == nil || got.ID != ordered[1].ID {
 			t.Errorf("newest of generation 3: %+v", got)
 		}
+		if got := Latest(shuffled, 3); got == nil || got.ID != ordered[2].ID {
+			t.Errorf("latest of generation 3: %+v", got)
+		}
+		if got := Latest(shuffled, 1); got != nil {
+			t.Errorf("latest of generation 1: %+v", got)
+		}
 		if got := Newest(shuffled, 1); got != nil {
 			t.Errorf("newest of generation 1: %+v", got)
 		}
