@@ -63,6 +63,7 @@ func (w *watch) look(ctx context.Context) error {
 	if action := w.decide(ctx, w.member, &facts); action.Verdict == Halt {
 		w.Logger.Warn("stopping etcd", "etcd", w.member.Name, "why", action.Why)
 		err := w.Halt(ctx, w.member)
+		w.memory().of(w.member.Name, func(m *watching) { m.halts++ })
 		w.resync("etcd " + w.member.Name + ": " + action.Why)
 		return err
 	}
@@ -72,7 +73,7 @@ func (w *watch) look(ctx context.Context) error {
 	if err := w.tellHosts(ctx, w.member, facts.Record); err != nil {
 		return err
 	}
-	if w.unfinished(facts) {
+	if w.unfinished(facts) && w.serves(ctx) {
 		_, err := w.confirm(ctx, w.member)
 		if errors.Is(err, errAgain) || errors.Is(err, store.ErrConflict) {
 			err = nil
@@ -80,6 +81,16 @@ func (w *watch) look(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// serves asks the member once: what has not served is not confirmed.
+func (w *watch) serves(ctx context.Context) bool {
+	if w.Well == nil {
+		return Healthy(ctx, w.member) == nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return w.Well(ctx, w.member) == nil
 }
 
 // unfinished tells whether Confirm has something left to do.
