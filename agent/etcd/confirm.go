@@ -145,14 +145,10 @@ func (k *Keeper) healthy(ctx context.Context, member plan.Etcd) error {
 	}
 	wait := status.WaitingOn(ctx, "etcd "+member.Name+": health", url)
 	defer wait.Done()
-	before := k.halts(member)
 	for {
 		last := probe(ctx, url)
 		if last == nil {
 			return nil
-		}
-		if k.halts(member) != before { // nobody starts it again before the next Prepare
-			return fmt.Errorf("etcd %s was stopped, since the lineage or its quorum went away: %w", member.Name, last)
 		}
 		wait.Update(last.Error())
 		select {
@@ -162,12 +158,6 @@ func (k *Keeper) healthy(ctx context.Context, member plan.Etcd) error {
 				fmt.Errorf("etcd %s does not answer: %w", member.Name, last))
 		}
 	}
-}
-
-// halts is how often Watch stopped the member.
-func (k *Keeper) halts(member plan.Etcd) (n int) {
-	k.memory().of(member.Name, func(w *watching) { n = w.halts })
-	return n
 }
 
 // asking is the client of probes: on the node itself, so through no proxy.

@@ -63,7 +63,6 @@ func (w *watch) look(ctx context.Context) error {
 	if action := w.decide(ctx, w.member, &facts); action.Verdict == Halt {
 		w.Logger.Warn("stopping etcd", "etcd", w.member.Name, "why", action.Why)
 		err := w.Halt(ctx, w.member)
-		w.memory().of(w.member.Name, func(m *watching) { m.halts++ })
 		w.resync("etcd " + w.member.Name + ": " + action.Why)
 		return err
 	}
