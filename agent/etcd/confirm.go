@@ -17,8 +17,11 @@ import (
 
 // Confirm waits, under ctx, until the member serves, and brings the record up to what that means: a cluster that was begun is
 // running from there on, and nobody may create it again; a learner is promoted. It says whether it changed the record; then
-// the plan is applied once more, which takes the state "new" out of etcd's configuration.
+// the plan is applied once more, which takes the state "new" out of etcd's configuration. A member that may not run on is
+// stopped meanwhile, and that is an error: Prepare decides anew.
 func (k *Keeper) Confirm(ctx context.Context, member plan.Etcd) (changed bool, err error) {
+	ctx, end := k.guarding(ctx, member)
+	defer end()
 	if err := k.healthy(ctx, member); err != nil {
 		return false, err
 	}
@@ -155,7 +158,7 @@ func (k *Keeper) healthy(ctx context.Context, member plan.Etcd) error {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
 			return status.Fail(status.ReasonEtcdBlocked, "read etcd's log: journalctl -u "+member.Unit+", or crictl logs",
-				fmt.Errorf("etcd %s does not answer: %w", member.Name, last))
+				fmt.Errorf("etcd %s does not answer: %w: %w", member.Name, last, context.Cause(ctx)))
 		}
 	}
 }

@@ -97,6 +97,8 @@ func (d *Directory) Build(ctx context.Context, member plan.Etcd, order Build) (B
 
 // fromBackups restores the first backup that is good. One that the store cannot deliver now is no reason to take an older.
 func (d *Directory) fromBackups(ctx context.Context, member plan.Etcd, entries []backup.Entry, o restore.Order) (built Built, err error) {
+	ctx, span := status.Step(ctx, "etcd "+member.Name+": restore")
+	defer func() { span.Done(err) }()
 	wait := status.WaitingOn(ctx, "etcd "+member.Name+": restore", "a backup")
 	defer wait.Done()
 	o.Progress = func(done, total int64) {
@@ -112,6 +114,9 @@ func (d *Directory) fromBackups(ctx context.Context, member plan.Etcd, entries [
 		if err != nil {
 			return built, err
 		}
+		span.AddBytes(result.Fetched)
+		d.Logger.Info("etcd restored", "etcd", member.Name, "backup", entry.ID, "bytes", result.Bytes, "fetch", result.Took.Fetch,
+			"deltas", result.Took.Deltas, "rewrite", result.Took.Rewrite, "verify", result.Took.Verify, "sync", result.Took.Sync)
 		built.Backup, built.Revision = entry.ID, result.Revision
 		built.Warnings = append(built.Warnings, result.Warnings...)
 		return built, nil

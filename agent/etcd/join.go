@@ -101,10 +101,13 @@ func (c *changer) inView(r Member) *peers.Member {
 	return &c.view.Members[i]
 }
 
+// unknownInstance stands in the record for the instance of a member that etcd had and the record had not.
+const unknownInstance = "unknown"
+
 func (c *changer) list(ctx context.Context, missing []peers.Member) error {
 	record := c.facts.Record.clone()
 	for _, m := range missing {
-		entry := Member{Name: m.Name, Instance: "unknown", Learner: m.Learner}
+		entry := Member{Name: m.Name, Instance: unknownInstance, Learner: m.Learner}
 		if entry.Name == "" {
 			entry.Name = fmt.Sprintf("%x", m.ID)
 		}

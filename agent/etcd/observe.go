@@ -40,6 +40,8 @@ type watching struct {
 	since      time.Time            // when the record was first seen at that version
 	leaderless time.Time            // since when; zero: there is a leader
 	gone       map[string]time.Time // since when a voter, by name, is known to be gone
+	halts      int                  // how often a guard stopped etcd
+	halted     string               // why, the last time
 }
 
 // of gives what is remembered of a cluster to look at and change.

@@ -65,12 +65,19 @@ func (c *changer) reap(ctx context.Context) (string, error) {
 	c.facts.Instances = c.instances(ctx, record)
 	s := &sight{Facts: c.facts}
 	for _, m := range record.Members {
-		if m.Instance == c.Instance || !s.gone(m) || !c.overdue(m) {
+		if m.Instance == c.Instance || !s.gone(m) && !c.unclaimed(m) || !c.overdue(m) {
 			continue
 		}
 		return "removing " + m.Name, c.begin(ctx, Change{Kind: Remove, Member: m.Name}, nil)
 	}
 	return "", nil
+}
+
+// unclaimed tells whether a learner was listed only since etcd had it, and never started. Somebody added it by hand, or
+// etcd did it late, after whoever asked for it was given up.
+func (c *changer) unclaimed(m Member) bool {
+	there := c.inView(m)
+	return m.Learner && m.Instance == unknownInstance && there != nil && there.Name == ""
 }
 
 // reapChange goes on with a change of this instance that removes somebody, and takes over those of the gone. A member that
@@ -107,9 +114,10 @@ func (c *changer) amended() *Lineage {
 	return record
 }
 
-// overdue tells whether a member that is gone has to go now. A learner does at once, for it keeps others from joining.
+// overdue tells whether a member that is gone has to go now. A learner does at once, for it keeps others from joining;
+// but one that was added by hand gets the time to be started.
 func (c *changer) overdue(m Member) bool {
-	if m.Learner {
+	if m.Learner && m.Instance != unknownInstance {
 		return true
 	}
 	overdue := false

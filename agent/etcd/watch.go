@@ -3,6 +3,8 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"rekindle/agent/etcd/datadir"
@@ -53,21 +55,12 @@ func (w *watch) look(ctx context.Context) error {
 		return nil
 	}
 	w.down = time.Time{}
-	facts, _, err := w.observe(ctx, w.member)
-	if err != nil {
+	facts, halted, err := w.guard(ctx, w.member)
+	if halted != "" {
+		w.resync("etcd " + w.member.Name + ": " + halted)
+	}
+	if err != nil || halted != "" || facts.Found.State != datadir.Busy || facts.Record == nil {
 		return err
-	}
-	if facts.Found.State != datadir.Busy {
-		return nil // it ended just now
-	}
-	if action := w.decide(ctx, w.member, &facts); action.Verdict == Halt {
-		w.Logger.Warn("stopping etcd", "etcd", w.member.Name, "why", action.Why)
-		err := w.Halt(ctx, w.member)
-		w.resync("etcd " + w.member.Name + ": " + action.Why)
-		return err
-	}
-	if facts.Record == nil {
-		return nil
 	}
 	if err := w.tellHosts(ctx, w.member, facts.Record); err != nil {
 		return err
@@ -90,6 +83,59 @@ func (w *watch) serves(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	return w.Well(ctx, w.member) == nil
+}
+
+// guard stops a member that may not run on, and says why.
+func (k *Keeper) guard(ctx context.Context, member plan.Etcd) (facts Facts, halted string, err error) {
+	facts, _, err = k.observe(ctx, member)
+	if err != nil || facts.Found.State != datadir.Busy {
+		return facts, "", err
+	}
+	action := k.decide(ctx, member, &facts)
+	if action.Verdict != Halt {
+		return facts, "", nil
+	}
+	k.Logger.Warn("stopping etcd", "etcd", member.Name, "why", action.Why)
+	err = k.Halt(ctx, member)
+	if err == nil {
+		k.memory().of(member.Name, func(w *watching) { w.halted, w.halts = action.Why, w.halts+1 })
+	}
+	return facts, action.Why, err
+}
+
+// halted is how often a guard has stopped the member, and why the last time.
+func (k *Keeper) halted(member plan.Etcd) (times int, why string) {
+	k.memory().of(member.Name, func(w *watching) { times, why = w.halts, w.halted })
+	return times, why
+}
+
+// guardEvery is how often a member is looked at that does not serve yet.
+const guardEvery = 5 * time.Second
+
+// guarding ends ctx when the member was stopped since it may not run on: what it waits for would never come.
+func (k *Keeper) guarding(ctx context.Context, member plan.Etcd) (context.Context, func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	before, _ := k.halted(member)
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(k.jittered(guardEvery)):
+			}
+			if _, _, err := k.guard(ctx, member); err != nil && ctx.Err() == nil {
+				k.Logger.Warn("etcd watch", "etcd", member.Name, "error", err)
+			}
+			if times, why := k.halted(member); times != before { // by Watch, or just now
+				end(fmt.Errorf("etcd %s was stopped: %s", member.Name, why))
+			}
+		}
+	})
+	return ctx, func() {
+		end(nil)
+		group.Wait()
+	}
 }
 
 // unfinished tells whether Confirm has something left to do.
