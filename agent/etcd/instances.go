@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ const missingFor = 2 * time.Minute
 type Word struct {
 	Describe func(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
 	Self     string  // this instance: an answer without it comes from another account or region
-	Memory   *Memory // since when EC2 has not found an instance; required
+	Memory   *Memory // since when EC2 has not found an instance; nil: this one's own
+	own      Memory
 }
 
 // Ask says which instances are gone for good, and which are stopped. What it cannot know it leaves out.
@@ -39,7 +41,7 @@ func (w *Word) Ask(ctx context.Context, ids []string) (Instances, error) {
 		return Instances{}, fmt.Errorf("EC2 does not find this very instance, %s: its word on others is worth nothing", w.Self)
 	}
 	word := Instances{Gone: map[string]bool{}, Stopped: map[string]bool{}}
-	m := w.Memory
+	m := cmp.Or(w.Memory, &w.own)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.missing == nil {
