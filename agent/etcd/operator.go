@@ -151,7 +151,7 @@ func (l *Lineage) Title() string {
 	if l == nil {
 		return "no lineage"
 	}
-	text := fmt.Sprintf("lineage %s, generation %d, %s, written last for %s, %d members", l.UID, l.Generation, l.State, l.Holder.Instance, len(l.Members))
+	text := fmt.Sprintf("lineage %s, generation %d, %s, held by %s, %s", l.UID, l.Generation, l.State, l.Holder.Instance, Count(len(l.Members), "member"))
 	if l.Backup != "" {
 		text += ", restored from " + l.Backup
 	}
@@ -159,6 +159,22 @@ func (l *Lineage) Title() string {
 		text += fmt.Sprintf("; under way: %s %s by %s", c.Kind, c.Member, c.Instance)
 	}
 	return text
+}
+
+// Count is a number of things, in words.
+func Count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// On names a member and where it is.
+func (m Member) On() string {
+	if m.Name == m.Instance {
+		return m.Name
+	}
+	return m.Name + " on " + m.Instance
 }
 
 // Everyone is the members of the record, and of the generation before while a rescue is under way.

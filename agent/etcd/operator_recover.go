@@ -86,11 +86,13 @@ type Outlook struct {
 	Steps    []Step
 }
 
-// Foresee asks the decision table itself what masters will do about a record, while no quorum answers: each member that is left,
-// with its data, and a master without any. gone tells which instances EC2 calls gone.
-func Foresee(record *Lineage, gone map[string]bool, backups []backup.Entry) Outlook {
+// Foresee asks the decision table itself what masters will do about a record: each member that is left, with its data, and
+// a master without any. gone tells which instances EC2 calls gone; answers, that a quorum answered just now, which goes on only with
+// a majority.
+func Foresee(record *Lineage, gone map[string]bool, answers bool, backups []backup.Entry) Outlook {
+	left := !record.lostQuorum(func(m Member) bool { return m.Lost != "" || gone[m.Instance] })
 	base := Facts{
-		Record: record, Quorum: new(Quorum), Backups: &Backups{Entries: backups},
+		Record: record, Quorum: &Quorum{Reachable: answers && left, Why: "as is assumed here"}, Backups: &Backups{Entries: backups},
 		Instances: &Instances{Gone: gone, Stopped: map[string]bool{}},
 	}
 	var o Outlook
@@ -107,7 +109,7 @@ func Foresee(record *Lineage, gone map[string]bool, backups []backup.Entry) Outl
 		facts.Found = datadir.Found{State: datadir.Sound, Marker: &datadir.Marker{
 			UID: record.UID, Generation: generation, Member: m.Name, Token: tokenOf(record.UID, generation), Instance: m.Instance,
 		}}
-		o.Steps = append(o.Steps, Step{Who: fmt.Sprintf("%s on %s, with its data", m.Name, m.Instance), Action: Decide(facts)})
+		o.Steps = append(o.Steps, Step{Who: m.On() + ", with its data", Action: Decide(facts)})
 	}
 	facts := base
 	facts.Self, facts.Found = "a new master", datadir.Found{State: datadir.Empty}
@@ -164,8 +166,8 @@ func (o Outlook) Cost(now time.Time, reach *Reach) []string {
 			return nil
 		}
 		return []string{
-			fmt.Sprintf("Nobody is left who has data. The first master without data restores backup %s with %d deltas,", reach.Backup, reach.Deltas),
-			fmt.Sprintf("up to revision %d. Lost: everything written after %s (%s).",
+			fmt.Sprintf("Nobody is left who has data. The first master without data restores backup %s with %s,", reach.Backup, Count(reach.Deltas, "delta")),
+			fmt.Sprintf("up to revision %d. Lost: everything after that; the last of it was stored at %s, %s.",
 				reach.Revision, reach.Until.UTC().Format(time.RFC3339), Age(now, reach.Until)),
 			"Revisions rise by a billion, so that watches break and clients list anew.",
 		}
@@ -186,15 +188,18 @@ func Objections(next *Lineage, marked []string, states map[string]string, answer
 		all = append(all, Objection{"a quorum of etcd answers: the cluster lives, and replaces a member by itself once its instance is terminated",
 			"terminate the instance: the next master takes its place"})
 	}
+	var alive, ids []string
 	for _, m := range next.Everyone() {
 		state := states[m.Instance]
 		if slices.Contains(marked, m.Name) && slices.Contains([]string{"pending", "running", "stopping", "shutting-down"}, state) {
-			all = append(all, Objection{
-				fmt.Sprintf("%s, the instance of %s, is %s by EC2's word: if etcd still runs there, out of our sight, it could go on as a second cluster",
-					m.Instance, m.Name, state),
-				"stop or terminate it: aws ec2 terminate-instances --instance-ids " + m.Instance,
-			})
+			alive, ids = append(alive, m.Instance+" is "+state), append(ids, m.Instance)
 		}
+	}
+	if len(alive) > 0 {
+		all = append(all, Objection{
+			fmt.Sprintf("EC2 says that %s: an etcd that still runs there, out of our sight, could go on as a second cluster", strings.Join(alive, ", ")),
+			"terminate, or at least stop: aws ec2 terminate-instances --instance-ids " + strings.Join(ids, " "),
+		})
 	}
 	if outlook.Prospect == Stuck {
 		why, remedy := "no master could go on from there", "bring a member's volume back"

@@ -79,7 +79,7 @@ func Save(ctx context.Context, from backup.Source, path string, progress func(do
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
-	return Saved{Path: path, Size: sum.size, SHA256: fmt.Sprintf("%x", sum.last), Version: answer.Version, Revision: status.Header.Revision}, err
+	return Saved{Path: path, Size: sum.size, SHA256: fmt.Sprintf("%x", sum.last), Version: status.Version, Revision: status.Header.Revision}, err
 }
 
 // renameNew replaces nothing, where the file system can promise that.

@@ -74,8 +74,8 @@ func (d *desk) adopt(ctx context.Context, others map[string]etcd.Whereabouts, ye
 	}
 	if adoption.Restores {
 		reach := d.operator.Reach(ctx, *d.Newest)
-		d.say("Lost: everything written after %s (%s). The backup reaches revision %d.", reach.Until.UTC().Format(time.RFC3339),
-			etcd.Age(time.Now(), reach.Until), reach.Revision)
+		d.say("Lost: everything after revision %d, which that backup reaches; the last of it was stored at %s, %s.", reach.Revision,
+			reach.Until.UTC().Format(time.RFC3339), etcd.Age(time.Now(), reach.Until))
 	}
 	if err := consent(yes, "yes", d.out); err != nil {
 		return err
@@ -147,6 +147,6 @@ func (d *desk) write(ctx context.Context, adoption etcd.Adoption) error {
 		}
 		d.say("written: %s", datadir.MarkerPath(dir))
 	}
-	d.say("The masters see it within seconds; follow them with `rekindle etcd members` and `rekindle status`.")
+	d.say("The masters see it within a minute or two; follow them with `rekindle etcd members` and `rekindle status`.")
 	return nil
 }

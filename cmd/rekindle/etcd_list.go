@@ -161,11 +161,11 @@ func (d *desk) printList(l listing) error {
 	if l.Reach == nil {
 		d.say("no backup is complete: a loss of all masters would lose everything; see `rekindle status` on the leader's node")
 	} else {
-		d.say("* is what a restore would begin with: it has everything written until %s (%s)", l.Reach.Until.UTC().Format(time.RFC3339),
-			etcd.Age(time.Now(), l.Reach.Until))
+		d.say("* is what a restore would begin with: everything up to revision %d, the last of it stored at %s, %s", l.Reach.Revision,
+			l.Reach.Until.UTC().Format(time.RFC3339), etcd.Age(time.Now(), l.Reach.Until))
 	}
 	if n := len(l.Foreign); n > 0 {
-		d.say("%d objects are no part of a backup, and are left alone: %s", n, few(l.Foreign))
+		d.say("no part of a backup, and left alone: %s: %s", etcd.Count(n, "object"), few(l.Foreign))
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (d *desk) recover(ctx context.Context, own etcdRecoverFlags) error {
 	if err != nil {
 		return err
 	}
-	d.say("\nwritten: %s lost. The masters see it within seconds; follow them with `rekindle etcd members` and `rekindle status`.", strings.Join(marked, ", "))
+	d.say("\nwritten: %s lost. The masters see it within a minute or two; follow them with `rekindle etcd members` and `rekindle status`.", strings.Join(marked, ", "))
 	return nil
 }
 
@@ -116,7 +116,8 @@ func (d *desk) showLosses(ctx context.Context, asked *etcd.Asking, why string, s
 
 // foretell prints what will follow, and refuses what must not be.
 func (d *desk) foretell(ctx context.Context, next *etcd.Lineage, marked []string, asked *etcd.Asking, states map[string]string, force bool) error {
-	outlook := etcd.Foresee(next, etcd.GoneIn(states), backup.Candidates(d.Backups.Entries, etcd.AnyGeneration))
+	answers := asked != nil && asked.View != nil
+	outlook := etcd.Foresee(next, etcd.GoneIn(states), answers, backup.Candidates(d.Backups.Entries, etcd.AnyGeneration))
 	var reach *etcd.Reach
 	if d.Newest != nil {
 		r := d.operator.Reach(ctx, *d.Newest)
@@ -130,7 +131,7 @@ func (d *desk) foretell(ctx context.Context, next *etcd.Lineage, marked []string
 	for _, line := range outlook.Cost(time.Now(), reach) {
 		d.say("%s", line)
 	}
-	objections := etcd.Objections(next, marked, states, asked != nil && asked.View != nil, outlook)
+	objections := etcd.Objections(next, marked, states, answers, outlook)
 	for _, o := range objections {
 		d.say("\nAGAINST IT: %s.\n  Instead: %s.", o.Why, o.Remedy)
 	}

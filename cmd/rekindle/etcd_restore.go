@@ -109,7 +109,7 @@ func (d *desk) restore(ctx context.Context, entry backup.Entry, own etcdRestoreF
 	for _, warning := range result.Warnings {
 		d.say("warning: %s", warning)
 	}
-	d.say("\n%s: %s, %d keys with their history, everything up to revision %d, now at revision %d, in %s. To start it:", dir,
+	d.say("\n%s: %s, %d revisions of keys, everything up to revision %d, now at revision %d, in %s. To start it:", dir,
 		status.Bytes(result.Bytes), result.Keys, result.Reached, result.Revision, status.Duration(time.Since(start)))
 	d.say("  %s", startCommand(dir, own))
 	return nil
@@ -120,9 +120,9 @@ func (d *desk) explainRestore(ctx context.Context, entry backup.Entry, m backup.
 	d.say("%s", d.title())
 	d.say("backup %s, taken %s from member %s by etcd %s: %s, revision %d", entry.ID, etcd.Age(time.Now(), m.Taken), m.Member, m.EtcdVersion,
 		status.Bytes(m.Size), m.Revision)
-	d.say("with %d deltas it reaches revision %d, %s", reach.Deltas, reach.Revision, etcd.Age(time.Now(), reach.Until))
+	d.say("with %s it reaches revision %d, stored %s", etcd.Count(reach.Deltas, "delta"), reach.Revision, etcd.Age(time.Now(), reach.Until))
 	d.say("It becomes %s, of one member %s in a cluster of its own. It will not contain:", dir, own.name)
-	d.say("  - what was written after %s", reach.Until.UTC().Format(time.RFC3339))
+	d.say("  - what was written after revision %d, the last of which was stored at %s", reach.Revision, reach.Until.UTC().Format(time.RFC3339))
 	d.say("  - the other members of the cluster that it is from")
 	if own.bump > 0 {
 		d.say("  - history: only the present value of each key can be read, at revision %d and above", reach.Revision+int64(own.bump))
@@ -143,13 +143,13 @@ func startCommand(dir string, own etcdRestoreFlags) string {
 	}
 	return fmt.Sprintf("etcd --name %s --data-dir %s --listen-client-urls %s --advertise-client-urls %s --listen-peer-urls %s "+
 		"--initial-advertise-peer-urls %s --initial-cluster %s=%s --initial-cluster-token %s", quoted(own.name), quoted(dir), client, client,
-		own.peerURL, own.peerURL, quoted(own.name), own.peerURL, quoted(own.token))
+		quoted(own.peerURL), quoted(own.peerURL), quoted(own.name), quoted(own.peerURL), quoted(own.token))
 }
 
 // quoted is a word that a shell takes for one.
 func quoted(word string) string {
 	if !strings.ContainsFunc(word, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-", r)
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/:._-", r)
 	}) {
 		return word
 	}

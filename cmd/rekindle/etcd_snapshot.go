@@ -95,7 +95,7 @@ func (d *desk) back(ctx context.Context, local *clientv3.Client, name string) er
 	d.say("taking a full backup of member %s; it lies in %s until it is uploaded", name, d.Spool)
 	taker, err := backup.NewTaker(backup.Options{
 		Etcd: local, Blobs: d.Store, Records: d.Store, Cluster: d.operator.Cluster, UID: d.Record.UID, Generation: d.Record.Generation,
-		Member: name, SpoolDir: d.Spool, Fence: d.operator.Fence(d.Record), Log: d.operator.Logger,
+		Member: name, SpoolDir: d.Spool, Fence: d.operator.Fence(d.Record),
 	})
 	if err != nil {
 		return err

@@ -99,8 +99,8 @@ func (d *desk) printChecked(c etcd.Checked, took time.Duration) {
 		d.say("a restore passes a damaged snapshot over, and stops before a damaged delta; take a new one: rekindle etcd snapshot")
 		return
 	}
-	d.say("backup %s of etcd %s is sound: %d chunks of %s, %d deltas; revision %d, with its deltas %d; in %s", c.Backup, d.operator.Cluster,
-		c.Chunks, status.Bytes(c.Bytes), c.Deltas, c.Revision, c.Reaches, status.Duration(took))
+	d.say("backup %s of etcd %s is sound: %s of database in %s, %s; revision %d, with its deltas %d; in %s", c.Backup, d.operator.Cluster,
+		status.Bytes(c.Bytes), etcd.Count(c.Chunks, "chunk"), etcd.Count(c.Deltas, "delta"), c.Revision, c.Reaches, status.Duration(took))
 	if c.Restored > 0 {
 		d.say("restored, inspected and removed again: sound, at revision %d", c.Restored)
 	}
