@@ -109,26 +109,36 @@ func (k *Keeper) halted(member plan.Etcd) (times int, why string) {
 	return times, why
 }
 
-// guardEvery is how often a member is looked at that does not serve yet.
-const guardEvery = 5 * time.Second
+// How a member is looked at that does not serve yet: how often, and how long it may be down before that needs another
+// decision. The list of members with which a learner is to start may be out of date, or its place may be gone.
+const (
+	guardEvery   = 5 * time.Second
+	startsWithin = 2 * time.Minute
+)
 
-// guarding ends ctx when the member was stopped since it may not run on: what it waits for would never come.
+// guarding ends ctx when the member was stopped, or does not start: what it waits for would never come.
 func (k *Keeper) guarding(ctx context.Context, member plan.Etcd) (context.Context, func()) {
 	ctx, end := context.WithCancelCause(ctx)
 	before, _ := k.halted(member)
 	var group sync.WaitGroup
 	group.Go(func() {
-		for {
+		for ran := time.Now(); ; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(k.jittered(guardEvery)):
 			}
-			if _, _, err := k.guard(ctx, member); err != nil && ctx.Err() == nil {
-				k.Logger.Warn("etcd watch", "etcd", member.Name, "error", err)
-			}
-			if times, why := k.halted(member); times != before { // by Watch, or just now
+			facts, _, err := k.guard(ctx, member)
+			times, why := k.halted(member)
+			switch {
+			case err != nil:
+				k.Logger.Info("etcd watch", "etcd", member.Name, "error", err)
+			case times != before: // by Watch, or just now
 				end(fmt.Errorf("etcd %s was stopped: %s", member.Name, why))
+			case facts.Found.State == datadir.Busy:
+				ran = time.Now()
+			case time.Since(ran) >= startsWithin:
+				end(fmt.Errorf("etcd %s has not run for %s", member.Name, startsWithin))
 			}
 		}
 	})

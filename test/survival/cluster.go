@@ -3,13 +3,12 @@
 package survival
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,82 +16,101 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
 	"rekindle/agent/etcd"
 	"rekindle/agent/etcd/backup"
-	"rekindle/test/lab/binaries"
-	"rekindle/test/lab/demo"
+	"rekindle/agent/status"
 	"rekindle/test/lab/node"
 	"rekindle/test/lab/region"
 )
 
-const store = "s3://rekindle-survival/cluster"
+// The store's bucket and prefix.
+const (
+	bucket = "rekindle-survival"
+	prefix = "cluster"
+	store  = "s3://" + bucket + "/" + prefix
+)
+
+// Shape is what a cluster begins as.
+type Shape struct {
+	Masters int
+	Config  string // laid over cluster.yaml
+	Zonal   bool   // a group in each zone, instead of Masters
+	Role    string // of the nodes that have etcd; default master
+	// Before, unless nil, is called when the store is there and no node is.
+	Before func(c *Cluster)
+	// Bake, unless nil, changes a root before its first boot.
+	Bake func(c *Cluster, root string) error
+}
 
 // Cluster is a cluster of masters in a region of its own.
 type Cluster struct {
 	*region.Region
-	t *testing.T
+	t      *testing.T
+	dir    string
+	mirror string
+	shape  Shape
+	groups []string // of Auto Scaling, that have etcd
+	mounts []string
 }
 
-// Start launches masters, and returns before they are ready. config is laid over cluster.yaml.
-func Start(t *testing.T, set binaries.Set, masters int, config string) *Cluster {
-	t.Helper()
-	dir := t.TempDir()
-	assets := filepath.Join(dir, "assets")
-	if err := demo.Assets(t.Context(), assets, dir, set, []string{"master"}, ""); err != nil {
-		t.Fatal(err)
+func (c *Cluster) bake(root string) error {
+	if c.shape.Bake == nil {
+		return nil
 	}
-	if config != "" {
-		extend(t, filepath.Join(assets, "cluster.yaml"), config)
-	}
-	r, err := region.Start(t.Context(), region.Options{
-		Dir: filepath.Join(dir, "lab"), Name: "cn-northwest-1", Binary: set.Rekindle, Standin: set.Standin,
-		Config: map[string]any{"etcd": map[string]any{"runAs": "unit"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &Cluster{Region: r, t: t}
-	t.Cleanup(func() {
-		if t.Failed() {
-			c.tellLogs()
-		}
-		if err := errors.Join(r.Close(), r.Err()); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := r.CreateStore(t.Context(), store); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Publish(t.Context(), assets, store, os.Stderr); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Group("master", region.MasterProfile, masters, []byte("store: "+store+"\n")); err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return c.shape.Bake(c, root)
 }
 
-func extend(t *testing.T, path, more string) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
-	if err == nil {
-		_, err = f.WriteString("\n" + more)
-		err = errors.Join(err, f.Close())
+// launch makes the groups.
+func (c *Cluster) launch() {
+	c.t.Helper()
+	role := c.shape.Role
+	if role == "" {
+		role = "master"
+	}
+	var err error
+	if c.shape.Zonal {
+		c.groups, err = c.ZonalGroups(role, region.MasterProfile, c.UserData(c.shape.Config))
+	} else {
+		c.groups = []string{role}
+		err = c.Group(role, region.MasterProfile, c.shape.Masters, c.UserData(c.shape.Config))
 	}
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
+}
+
+// UserData says where the store and the objects are, and more.
+func (c *Cluster) UserData(more string) []byte {
+	return fmt.Appendf(nil, "store: %s\nmirrors: [%s]\n%s", store, c.mirror, more)
+}
+
+// Group is the Auto Scaling group of the masters, when there is one.
+func (c *Cluster) group() string { return c.groups[0] }
+
+// Masters are the nodes of the groups, launched and not ended.
+func (c *Cluster) Masters() []*node.Node {
+	var all []*node.Node
+	for _, group := range c.groups {
+		all = append(all, c.Members(group)...)
+	}
+	return all
 }
 
 // Ready waits until n masters, not counting those in except, are ready.
 func (c *Cluster) Ready(ctx context.Context, n int, except ...string) []*node.Node {
 	c.t.Helper()
-	nodes, err := c.AwaitMembers(ctx, "master", n, except...)
-	if err != nil {
-		c.t.Fatal(err)
+	var nodes []*node.Node
+	for _, group := range c.groups {
+		found, err := c.AwaitMembers(ctx, group, n/len(c.groups), except...)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		nodes = append(nodes, found...)
 	}
 	for _, n := range nodes {
 		if _, err := n.Ready(ctx); err != nil {
@@ -102,27 +120,107 @@ func (c *Cluster) Ready(ctx context.Context, n int, except ...string) []*node.No
 	return nodes
 }
 
-// Client speaks to the etcd of some masters, as an operator on one of them would.
-func (c *Cluster) Client(of ...*node.Node) *clientv3.Client {
+// New waits for the one master that is not among those that were there before, and until it is ready.
+func (c *Cluster) New(ctx context.Context, before []*node.Node) *node.Node {
 	c.t.Helper()
-	pki := of[0].Path("/etc/kubernetes/pki/etcd")
+	return c.Ready(ctx, 1, ids(before)...)[0]
+}
+
+func ids(nodes []*node.Node) []string {
+	var all []string
+	for _, n := range nodes {
+		all = append(all, n.ID)
+	}
+	return all
+}
+
+// End terminates masters, all at once.
+func (c *Cluster) End(nodes ...*node.Node) {
+	c.t.Helper()
+	if _, err := c.TerminateAll(ids(nodes)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// Await asks until it is told that all is well, and fails with the last answer when the test's time is over.
+func (c *Cluster) Await(ctx context.Context, what string, ask func() error) {
+	c.t.Helper()
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			c.t.Fatalf("%s: %v: %v", what, ctx.Err(), err)
+		}
+	}
+}
+
+// Says waits until what an agent says of its etcd main is as wanted.
+func (c *Cluster) Says(ctx context.Context, n *node.Node, what string, holds func(s *status.Status, e *status.Etcd) bool) *status.Status {
+	c.t.Helper()
+	var said *status.Status
+	c.Await(ctx, n.ID+" says "+what, func() error {
+		s, err := n.Status()
+		if err != nil {
+			return err
+		}
+		for i := range s.Etcd {
+			if s.Etcd[i].Cluster == "main" && holds(s, &s.Etcd[i]) {
+				said = s
+				return nil
+			}
+		}
+		return fmt.Errorf("%s %s %s, waits %+v, etcd %+v", s.State, s.Reason, s.Message, s.Waits, s.Etcd)
+	})
+	return said
+}
+
+// row is for Says: the decision was made by a row of the table.
+func row(name string) func(*status.Status, *status.Etcd) bool {
+	return func(_ *status.Status, e *status.Etcd) bool { return e.Row == name }
+}
+
+// TLS is what an operator on a node speaks to etcd with.
+func TLS(n *node.Node) (*tls.Config, error) {
+	pki := n.Path("/etc/kubernetes/pki/etcd")
 	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, "healthcheck-client.crt"), filepath.Join(pki, "healthcheck-client.key"))
 	if err != nil {
-		c.t.Fatal(err)
+		return nil, err
 	}
 	trusted, err := os.ReadFile(filepath.Join(pki, "ca.crt"))
 	if err != nil {
-		c.t.Fatal(err)
+		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(trusted)
-	var endpoints []string
+	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots}, nil
+}
+
+// endpoints are the client URLs of the etcd that some masters carry on a port.
+func (c *Cluster) endpoints(of []*node.Node, port string) []string {
+	var all []string
 	for _, n := range of {
-		endpoints = append(endpoints, "https://"+net.JoinHostPort(c.Cloud.Instance(n.ID).PrivateIP.String(), "2379"))
+		all = append(all, "https://"+net.JoinHostPort(c.Cloud.Instance(n.ID).PrivateIP.String(), port))
+	}
+	return all
+}
+
+// Client speaks to the etcd of some masters, as an operator on one of them would.
+func (c *Cluster) Client(of ...*node.Node) *clientv3.Client { return c.ClientOf("2379", of...) }
+
+// ClientOf is Client, for the etcd on another port.
+func (c *Cluster) ClientOf(port string, of ...*node.Node) *clientv3.Client {
+	c.t.Helper()
+	secure, err := TLS(of[0])
+	if err != nil {
+		c.t.Fatal(err)
 	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: endpoints, TLS: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots},
-		DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
+		Endpoints: c.endpoints(of, port), TLS: secure, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
+		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -131,10 +229,24 @@ func (c *Cluster) Client(of ...*node.Node) *clientv3.Client {
 	return client
 }
 
-// Lineage is the record in the store.
-func (c *Cluster) Lineage() *etcd.Lineage {
+// PutObject writes an object of the store as its administrator.
+func (c *Cluster) PutObject(ctx context.Context, path string, data []byte) {
 	c.t.Helper()
-	raw, err := c.ReadStore(c.t.Context(), store, etcd.Key("main"))
+	_, err := c.S3.Client().PutObject(ctx, &awss3.PutObjectInput{
+		Bucket: aws.String(bucket), Key: aws.String(prefix + "/" + path), Body: bytes.NewReader(data),
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// Lineage is the record in the store.
+func (c *Cluster) Lineage() *etcd.Lineage { return c.LineageOf("main") }
+
+// LineageOf is that of another etcd cluster.
+func (c *Cluster) LineageOf(name string) *etcd.Lineage {
+	c.t.Helper()
+	raw, err := c.ReadStore(context.WithoutCancel(c.t.Context()), store, etcd.Key(name))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -145,55 +257,23 @@ func (c *Cluster) Lineage() *etcd.Lineage {
 	return &record
 }
 
-// State is everything that etcd holds below /test/, and its revision.
-type State struct {
-	Revision int64
-	Keys     map[string]string
-}
-
-// Read reads all keys of the test.
-func (c *Cluster) Read(ctx context.Context, client *clientv3.Client) State {
+// Backups are those of main that count, the best first.
+func (c *Cluster) Backups(ctx context.Context) []backup.Entry {
 	c.t.Helper()
-	answer, err := client.Get(ctx, "/test/", clientv3.WithPrefix())
+	blobs, err := c.Store(store)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	s := State{Revision: answer.Header.Revision, Keys: map[string]string{}}
-	for _, kv := range answer.Kvs {
-		s.Keys[string(kv.Key)] = string(kv.Value)
+	entries, err := backup.List(ctx, blobs, "main")
+	if err != nil {
+		c.t.Fatal(err)
 	}
-	return s
-}
-
-// Write puts n keys.
-func (c *Cluster) Write(ctx context.Context, client *clientv3.Client, name string, n int) map[string]string {
-	c.t.Helper()
-	written := map[string]string{}
-	for i := range n {
-		key, value := fmt.Sprintf("/test/%s/%04d", name, i), strings.Repeat(name, 20)
-		if _, err := client.Put(ctx, key, value); err != nil {
-			c.t.Fatal(err)
-		}
-		written[key] = value
-	}
-	return written
-}
-
-// Holds fails unless all that was written is there.
-func (s State) Holds(t *testing.T, written ...map[string]string) {
-	t.Helper()
-	for _, want := range written {
-		for key, value := range maps.All(want) {
-			if s.Keys[key] != value {
-				t.Fatalf("%s is %q, was written as %q", key, s.Keys[key], value)
-			}
-		}
-	}
+	return backup.Candidates(entries, 1<<30)
 }
 
 // tellLogs shows what the agents decided about etcd.
 func (c *Cluster) tellLogs() {
-	logs, _ := filepath.Glob(filepath.Join(c.t.TempDir(), "..", "*", "lab", "nodes", "*", "agent.log"))
+	logs, _ := filepath.Glob(filepath.Join(c.dir, "lab", "nodes", "*", "agent.log"))
 	for _, path := range logs {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -204,30 +284,6 @@ func (c *Cluster) tellLogs() {
 			if strings.Contains(line, "etcd") || strings.Contains(line, "lineage") || strings.Contains(line, "FAILED") {
 				c.t.Log(strings.TrimSpace(line[:min(len(line), 400)]))
 			}
-		}
-	}
-}
-
-// Stored waits until what was written up to a revision is in the store.
-func (c *Cluster) Stored(ctx context.Context, revision int64) {
-	c.t.Helper()
-	blobs, err := c.Store(store)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	reached := int64(0)
-	for reached < revision {
-		select {
-		case <-ctx.Done():
-			c.t.Fatalf("the store reaches revision %d, not %d", reached, revision)
-		case <-time.After(200 * time.Millisecond):
-		}
-		entries, err := backup.List(ctx, blobs, "main")
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		if newest := backup.Newest(entries, 1<<30); newest != nil {
-			reached = newest.Reaches()
 		}
 	}
 }
