@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rekindle/agent/apply"
+	"rekindle/agent/etcd"
 	"rekindle/agent/host"
 	"rekindle/agent/join"
 	"rekindle/agent/log"
@@ -46,6 +47,7 @@ type Agent struct {
 	board *status.Board // nil where a verb only looks
 	said  string        // what the console was told last
 
+	memory     etcd.Memory
 	wake       chan struct{} // asks for a resync now, from within
 	metrics    *status.Metrics
 	serving    sync.Once
@@ -307,7 +309,6 @@ func (a *Agent) stay(ctx context.Context, n *node) error {
 			a.Logger.Warn("watchdog", "error", err)
 		}
 	})
-	a.watchMembers(n)
 	for {
 		resync := n.config.Timeouts.Resync
 		select {

@@ -28,7 +28,7 @@ func (a *Agent) keeper(in *inputs) (*etcd.Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	word := &etcd.Word{Self: in.facts.Instance.ID,
+	word := &etcd.Word{Self: in.facts.Instance.ID, Memory: &a.memory,
 		Describe: func(ctx context.Context, ask *ec2.DescribeInstancesInput, options ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error) {
 			return in.clients.EC2().DescribeInstances(ctx, ask, options...)
 		}}
@@ -55,6 +55,7 @@ func (a *Agent) keeper(in *inputs) (*etcd.Keeper, error) {
 		},
 		Observe: a.tellEtcd,
 		Made:    a.tellBuilt,
+		Memory:  &a.memory,
 	}, nil
 }
 

@@ -26,11 +26,12 @@ const (
 	joinKeyPath  = "/var/lib/rekindle/pki/join.key"
 )
 
-// serve begins, once, what a node does beside its plan: metrics for all, and on masters the signing of certificates. It is
+// serve begins, once, what a node does beside its plan: metrics for all, the care for members of etcd, and on masters the signing of certificates. It is
 // called when the plan's files are in place, so new nodes need not wait for this one's units.
 func (a *Agent) serve(n *node) {
 	a.serving.Do(func() {
 		a.spawn(func(ctx context.Context) { a.serveMetrics(ctx, n.config.Metrics.Listen) })
+		a.watchMembers(n)
 		signer, signs := signing(n.want)
 		if !signs {
 			return

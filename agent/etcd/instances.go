@@ -1,12 +1,12 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,10 +22,9 @@ const missingFor = 2 * time.Minute
 // Word is EC2's word on instances.
 type Word struct {
 	Describe func(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
-	Self     string // this instance: an answer without it comes from another account or region
-
-	mu      sync.Mutex
-	missing map[string]time.Time // since when EC2 has not found an instance, by this node's clock
+	Self     string  // this instance: an answer without it comes from another account or region
+	Memory   *Memory // since when EC2 has not found an instance; nil: this one's own
+	own      Memory
 }
 
 // Ask says which instances are gone for good, and which are stopped. What it cannot know it leaves out.
@@ -42,20 +41,21 @@ func (w *Word) Ask(ctx context.Context, ids []string) (Instances, error) {
 		return Instances{}, fmt.Errorf("EC2 does not find this very instance, %s: its word on others is worth nothing", w.Self)
 	}
 	word := Instances{Gone: map[string]bool{}, Stopped: map[string]bool{}}
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	m := cmp.Or(w.Memory, &w.own)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.missing == nil {
+		m.missing = map[string]time.Time{}
+	}
 	for _, id := range ids {
 		state, found := states[id]
 		switch {
-		case !found && w.missing[id].IsZero():
-			if w.missing == nil {
-				w.missing = map[string]time.Time{}
-			}
-			w.missing[id] = time.Now()
+		case !found && m.missing[id].IsZero():
+			m.missing[id] = time.Now()
 		case !found:
-			word.Gone[id] = time.Since(w.missing[id]) >= missingFor
+			word.Gone[id] = time.Since(m.missing[id]) >= missingFor
 		default:
-			delete(w.missing, id)
+			delete(m.missing, id)
 			word.Gone[id] = state == types.InstanceStateNameTerminated
 			word.Stopped[id] = state == types.InstanceStateNameStopped
 		}

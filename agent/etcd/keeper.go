@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"rekindle/agent/etcd/backup"
@@ -86,8 +85,9 @@ type Keeper struct {
 	// Observe, unless nil, is told of every decision.
 	Observe func(member plan.Etcd, facts Facts, action Action)
 
-	mu   sync.Mutex
-	seen map[string]*watching // by cluster
+	// Memory is shared by the keepers of one agent, one after the other; nil: this keeper's own.
+	Memory *Memory
+	own    Memory
 
 	random func(time.Duration) time.Duration // nil: rand.N; a test that must be the same again has its own
 }

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"rekindle/agent/etcd/backup"
@@ -18,24 +19,44 @@ const (
 	leaderlessAfter = 30 * time.Second // a member that knows no leader: many elections fit in
 )
 
-// watching is what a keeper remembers of a cluster between two looks.
+// Memory is what keepers of one agent remember between two looks. It outlives an attempt to boot.
+type Memory struct {
+	mu   sync.Mutex
+	seen map[string]*watching // by cluster
+	// missing is since when EC2 has not found an instance.
+	missing map[string]time.Time
+}
+
+// memory is the keeper's, or one that ends with it.
+func (k *Keeper) memory() *Memory {
+	if k.Memory != nil {
+		return k.Memory
+	}
+	return &k.own
+}
+
 type watching struct {
 	version    store.Version
 	since      time.Time            // when the record was first seen at that version
 	leaderless time.Time            // since when; zero: there is a leader
 	gone       map[string]time.Time // since when a voter, by name, is known to be gone
+	halts      int                  // how often a guard stopped etcd
+	halted     string               // why, the last time
 }
 
-func (k *Keeper) remember(cluster string) *watching {
-	if k.seen == nil {
-		k.seen = map[string]*watching{}
+// of gives what is remembered of a cluster to look at and change.
+func (m *Memory) of(cluster string, look func(*watching)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil {
+		m.seen = map[string]*watching{}
 	}
-	w := k.seen[cluster]
+	w := m.seen[cluster]
 	if w == nil {
 		w = new(watching)
-		k.seen[cluster] = w
+		m.seen[cluster] = w
 	}
-	return w
+	look(w)
 }
 
 // observe gathers what every decision needs. Its error is about this machine; what the store does not tell is a fact.
@@ -55,21 +76,20 @@ func (k *Keeper) observe(ctx context.Context, member plan.Etcd) (Facts, store.Ve
 	facts.Record, facts.RecordUnknown = record, err
 	leads := facts.Found.State != datadir.Busy || k.Leads == nil || k.Leads(ctx, member)
 
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	w := k.remember(member.Name)
 	now := time.Now()
-	if err == nil && w.version != version {
-		w.version, w.since = version, now
-	}
-	facts.Stuck = record != nil && record.Change != nil && now.Sub(w.since) >= stuckAfter
-	switch {
-	case leads:
-		w.leaderless = time.Time{}
-	case w.leaderless.IsZero():
-		w.leaderless = now
-	}
-	facts.Leaderless = !leads && now.Sub(w.leaderless) >= leaderlessAfter
+	k.memory().of(member.Name, func(w *watching) {
+		if err == nil && w.version != version {
+			w.version, w.since = version, now
+		}
+		facts.Stuck = record != nil && record.Change != nil && now.Sub(w.since) >= stuckAfter
+		switch {
+		case leads:
+			w.leaderless = time.Time{}
+		case w.leaderless.IsZero():
+			w.leaderless = now
+		}
+		facts.Leaderless = !leads && now.Sub(w.leaderless) >= leaderlessAfter
+	})
 	return facts, version, nil
 }
 

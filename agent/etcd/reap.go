@@ -38,14 +38,14 @@ func (k *Keeper) Reap(ctx context.Context, member plan.Etcd, cluster peers.Clust
 }
 
 // stuck tells whether the record's change has not moved for a while.
-func (k *Keeper) stuck(cluster string, record *Lineage, version store.Version) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	w := k.remember(cluster)
-	if w.version != version {
-		w.version, w.since = version, time.Now()
-	}
-	return record.Change != nil && time.Since(w.since) >= stuckAfter
+func (k *Keeper) stuck(cluster string, record *Lineage, version store.Version) (stuck bool) {
+	k.memory().of(cluster, func(w *watching) {
+		if w.version != version {
+			w.version, w.since = version, time.Now()
+		}
+		stuck = record.Change != nil && time.Since(w.since) >= stuckAfter
+	})
+	return stuck
 }
 
 func (c *changer) reap(ctx context.Context) (string, error) {
@@ -120,14 +120,15 @@ func (c *changer) overdue(m Member) bool {
 	if m.Learner && m.Instance != unknownInstance {
 		return true
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w := c.remember(c.member.Name)
-	if w.gone == nil {
-		w.gone = map[string]time.Time{}
-	}
-	if w.gone[m.Name].IsZero() {
-		w.gone[m.Name] = time.Now()
-	}
-	return time.Since(w.gone[m.Name]) >= replacedWithin
+	overdue := false
+	c.memory().of(c.member.Name, func(w *watching) {
+		if w.gone == nil {
+			w.gone = map[string]time.Time{}
+		}
+		if w.gone[m.Name].IsZero() {
+			w.gone[m.Name] = time.Now()
+		}
+		overdue = time.Since(w.gone[m.Name]) >= replacedWithin
+	})
+	return overdue
 }

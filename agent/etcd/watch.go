@@ -65,7 +65,7 @@ func (w *watch) look(ctx context.Context) error {
 	if err := w.tellHosts(ctx, w.member, facts.Record); err != nil {
 		return err
 	}
-	if w.unfinished(facts) {
+	if w.unfinished(facts) && w.serves(ctx) {
 		_, err := w.confirm(ctx, w.member)
 		if errors.Is(err, errAgain) || errors.Is(err, store.ErrConflict) {
 			err = nil
@@ -73,6 +73,16 @@ func (w *watch) look(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// serves asks the member once: what has not served is not confirmed.
+func (w *watch) serves(ctx context.Context) bool {
+	if w.Well == nil {
+		return Healthy(ctx, w.member) == nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return w.Well(ctx, w.member) == nil
 }
 
 // guard stops a member that may not run on, and says why.
@@ -86,7 +96,17 @@ func (k *Keeper) guard(ctx context.Context, member plan.Etcd) (facts Facts, halt
 		return facts, "", nil
 	}
 	k.Logger.Warn("stopping etcd", "etcd", member.Name, "why", action.Why)
-	return facts, action.Why, k.Halt(ctx, member)
+	err = k.Halt(ctx, member)
+	if err == nil {
+		k.memory().of(member.Name, func(w *watching) { w.halted, w.halts = action.Why, w.halts+1 })
+	}
+	return facts, action.Why, err
+}
+
+// halted is how often a guard has stopped the member, and why the last time.
+func (k *Keeper) halted(member plan.Etcd) (times int, why string) {
+	k.memory().of(member.Name, func(w *watching) { times, why = w.halts, w.halted })
+	return times, why
 }
 
 // How a member is looked at that does not serve yet: how often, and how long it may be down before that needs another
@@ -99,6 +119,7 @@ const (
 // guarding ends ctx when the member was stopped, or does not start: what it waits for would never come.
 func (k *Keeper) guarding(ctx context.Context, member plan.Etcd) (context.Context, func()) {
 	ctx, end := context.WithCancelCause(ctx)
+	before, _ := k.halted(member)
 	var group sync.WaitGroup
 	group.Go(func() {
 		for ran := time.Now(); ; {
@@ -107,12 +128,13 @@ func (k *Keeper) guarding(ctx context.Context, member plan.Etcd) (context.Contex
 				return
 			case <-time.After(k.jittered(guardEvery)):
 			}
-			facts, halted, err := k.guard(ctx, member)
+			facts, _, err := k.guard(ctx, member)
+			times, why := k.halted(member)
 			switch {
 			case err != nil:
 				k.Logger.Info("etcd watch", "etcd", member.Name, "error", err)
-			case halted != "":
-				end(fmt.Errorf("etcd %s was stopped: %s", member.Name, halted))
+			case times != before: // by Watch, or just now
+				end(fmt.Errorf("etcd %s was stopped: %s", member.Name, why))
 			case facts.Found.State == datadir.Busy:
 				ran = time.Now()
 			case time.Since(ran) >= startsWithin:
