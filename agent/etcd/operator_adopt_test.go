@@ -110,7 +110,9 @@ func TestAdopt(t *testing.T) {
 }
 
 func TestAdoptRefuses(t *testing.T) {
-	here := func(p Picture, h Holding) Adoptable { return Adoptable{Picture: p, Member: &masterA, Instance: "i-a", Holding: h, UID: "u"} }
+	here := func(p Picture, h Holding) Adoptable {
+		return Adoptable{Picture: p, Member: &masterA, Instance: "i-a", Holding: h, UID: "u"}
+	}
 	unlike := cluster(1, "node-a")
 	unlike.Members[0].Instance, unlike.Members[0].PeerURL = "i-a", "https://other:2380"
 	for name, c := range map[string]struct {

@@ -32,16 +32,19 @@ type Checked struct {
 }
 
 // Verify reads every byte of a backup: manifest, chunks, and each delta, which must be whole, of this lineage, and follow the one
-// before. What is damaged is in the result; an error means that nobody knows. progress is told the bytes read, of entry.Stored.
-func (o *Operator) Verify(ctx context.Context, entry backup.Entry, progress func(done int64)) (Checked, error) {
+// before. What is damaged is in the result; an error means that nobody knows. progress, which may be nil, is told the bytes read.
+func (o *Operator) Verify(ctx context.Context, entry backup.Entry, progress func(done, total int64)) (Checked, error) {
 	c := Checked{Backup: entry.ID, Revision: entry.Revision, Reaches: entry.Reaches(), Damaged: []string{}}
-	blobs := &counted{Store: o.Store, told: progress}
+	blobs := &counted{Store: o.Store, told: progress, total: entry.Snapshot}
+	for _, d := range entry.Deltas {
+		blobs.total += d.Stored
+	}
 	if !entry.Complete {
 		c.Damaged = append(c.Damaged, "it is incomplete: it has no manifest, or no snapshot that belongs to it")
 		return c, nil
 	}
 	through := &Operator{Store: blobs, Cluster: o.Cluster, Logger: o.Logger}
-	manifest, err := backup.ReadManifest(ctx, blobs, entry)
+	manifest, err := backup.ReadManifest(ctx, o.Store, entry)
 	if errors.Is(err, backup.ErrDamaged) {
 		c.Damaged = append(c.Damaged, err.Error())
 		return c, nil
@@ -120,18 +123,19 @@ func (o *Operator) Rehearse(ctx context.Context, entry backup.Entry, scratch str
 	return nil
 }
 
-// counted tells how many bytes were read through it.
+// counted tells how many bytes of snapshot and deltas were read through it.
 type counted struct {
 	store.Store
-	told func(done int64)
-	read atomic.Int64
+	total int64
+	told  func(done, total int64)
+	read  atomic.Int64
 }
 
 // Open implements store.Blobs.
 func (c *counted) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	body, err := c.Store.Open(ctx, key, offset, length)
-	if err != nil {
-		return nil, err
+	if err != nil || c.told == nil || strings.HasSuffix(key, ".json") {
+		return body, err
 	}
 	return &counting{body, c}, nil
 }
@@ -143,9 +147,7 @@ type counting struct {
 
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	if c.to.told != nil {
-		c.to.told(c.to.read.Add(int64(n)))
-	}
+	c.to.told(c.to.read.Add(int64(n)), c.to.total)
 	return n, err
 }
 

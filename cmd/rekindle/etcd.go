@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -185,7 +186,14 @@ func columns(w io.Writer, rows [][]string) error {
 	return t.Flush()
 }
 
-// tellProgress shows how much of something is done, as publish does.
+// tell shows how much of something is done, as publish does. Several may call at once, and overtake each other.
 func (p *progress) tell(phase string) func(done, total int64) {
-	return func(done, total int64) { p.show(assets.Progress{Phase: phase, Done: done, Total: total}) }
+	var mu sync.Mutex
+	most := int64(0)
+	return func(done, total int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		most = max(most, done)
+		p.show(assets.Progress{Phase: phase, Done: most, Total: total})
+	}
 }

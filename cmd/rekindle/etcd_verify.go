@@ -53,8 +53,7 @@ func (d *desk) verify(ctx context.Context, id string, own etcdVerifyFlags) error
 	}
 	start := time.Now()
 	bar := newProgress(d.err)
-	tell := bar.tell("read")
-	checked, err := d.operator.Verify(ctx, entry, func(done int64) { tell(done, entry.Stored) })
+	checked, err := d.operator.Verify(ctx, entry, bar.tell("read"))
 	if err == nil && own.restore && len(checked.Damaged) == 0 {
 		var dir string
 		if dir, err = d.scratch(own.scratch); err == nil {
