@@ -59,14 +59,6 @@ func unpack(ctx context.Context, archive, dir string) error {
 	return assets.Unpack(ctx, archive, dir, assets.Limits{})
 }
 
-// durable is the machine as package etcd wants it.
-type durable struct{ *host.Host }
-
-// WriteFile implements etcd.Host.
-func (d durable) WriteFile(name string, data []byte, mode fs.FileMode) error {
-	return writeDurably(context.Background(), d.Host, name, data, mode)
-}
-
 // writeDurably makes a file and the directories above it.
 func writeDurably(ctx context.Context, machine *host.Host, name string, data []byte, mode fs.FileMode) error {
 	if err := machine.MkdirAll(path.Dir(name)); err != nil {
