@@ -109,6 +109,34 @@ func asks(t *testing.T, cluster *etcdtest.Cluster, record *Lineage) {
 	}
 }
 
+// Without a quorum the members that answer, and those that do not, are told apart.
+func TestWaits(t *testing.T) {
+	record := with(cluster(1, "a", "b", "c"), func(r *Lineage) {
+		r.Members[1].Lost, r.Members[2].Position = "disk", at(3, 4)
+		r.Change = &Change{Kind: Add, Member: "d", Instance: "i-d"}
+	})
+	asked := &Asking{Health: map[string]peers.Health{"a": {}}, Silent: map[string]error{"b": errDown, "c": errDown}}
+	text := strings.Join(Waits(record, asked), "\n")
+	for _, want := range []string{"i-d, which is about to add d", "to replace b, which is lost (disk)", "c stands at term 3, index 4",
+		"a quorum of etcd: 1 of 3 members answer, of which these know no leader: a"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in %q", want, text)
+		}
+	}
+	if text := strings.Join(Waits(rescuing("b", survivors("a", "b")), nil), "\n"); !strings.Contains(text, "i-b, which is rescuing the cluster") {
+		t.Error(text)
+	}
+	for in, want := range map[string]string{
+		`i-b: status: rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial tcp 127.61.32.4:0->127.61.0.4:2379: connect: connection refused"`: "connection refused",
+		"i-b: status: rpc error: code = DeadlineExceeded desc = context deadline exceeded":                                                                                                  "context deadline exceeded",
+		"etcdserver: no leader": "no leader", "ok": "ok", "": "", "knows no leader": "knows no leader",
+	} {
+		if got := Brief(in); got != want {
+			t.Errorf("%q became %q", in, got)
+		}
+	}
+}
+
 func saves(t *testing.T, member *etcdtest.Member) {
 	path := filepath.Join(t.TempDir(), "plain.db")
 	told := int64(0)

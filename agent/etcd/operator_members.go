@@ -179,9 +179,38 @@ func Waits(record *Lineage, asked *Asking) []string {
 		}
 	}
 	if asked != nil && asked.View == nil {
-		all = append(all, "a quorum of etcd: "+asked.Why)
+		all = append(all, "a quorum of etcd: "+asked.heard())
 	}
 	return all
+}
+
+// heard is what came instead of a quorum's answer.
+func (a *Asking) heard() string {
+	var leaderless []string
+	for name, h := range a.Health {
+		if h.Leader == 0 {
+			leaderless = append(leaderless, name)
+		}
+	}
+	slices.Sort(leaderless)
+	text := fmt.Sprintf("%d of %s answer", len(a.Health), Count(len(a.Health)+len(a.Silent), "member"))
+	if len(leaderless) > 0 {
+		text += ", of which these know no leader: " + strings.Join(leaderless, ", ")
+	}
+	return text
+}
+
+// Brief is the end of an error of gRPC, which says what happened.
+func Brief(text string) string {
+	if _, after, ok := strings.Cut(text, " desc = "); ok {
+		text = after
+		if _, inner, ok := strings.Cut(text, " desc = "); ok {
+			text = inner
+		}
+		text = strings.Trim(text, `"`)
+		text = text[strings.LastIndex(text, ": ")+1:]
+	}
+	return strings.TrimPrefix(strings.TrimSpace(text), "etcdserver: ")
 }
 
 // NotFound is what States says of an instance that EC2 does not know.

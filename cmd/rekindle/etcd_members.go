@@ -153,7 +153,7 @@ func memberRows(seen membership) [][]string {
 	for _, m := range seen.Members {
 		row := []string{m.Name, m.Instance, m.EC2, m.Address, inLineage(m)}
 		if seen.Quorum != nil {
-			row = append(row, inEtcd(m), m.Health, m.Version, size(m.DBSize), size(m.InUse), number(m.Revision), strings.Join(m.Alarms, " "))
+			row = append(row, inEtcd(m), etcd.Brief(m.Health), m.Version, size(m.DBSize), size(m.InUse), number(m.Revision), strings.Join(m.Alarms, " "))
 		}
 		rows = append(rows, row)
 	}

@@ -55,6 +55,9 @@ type Options struct {
 
 	// Fence is asked right before the backup begins to count: does the lineage still stand? Its error ends the backup.
 	Fence func(context.Context) error
+	// Began is told, by Take itself, when the snapshot is on the disk and its revision known: from then on deltas may follow
+	// it, although it does not count yet. Of the manifest it gets all but the chunks and Stored. nil: nobody asks.
+	Began func(Entry, Manifest)
 	Log   *slog.Logger // nil: silent
 
 	now  func() time.Time

@@ -149,6 +149,9 @@ func (t *Taker) store(ctx context.Context, s *spool, m *Manifest) (Entry, error)
 		Cluster: t.Cluster, ID: ID(m.Generation, m.Taken, m.Revision), Generation: m.Generation, Taken: m.Taken,
 		Revision: m.Revision,
 	}
+	if t.Began != nil {
+		t.Began(entry, *m)
+	}
 	ours, err := t.upload(ctx, s, m, entry.SnapshotKey())
 	if err != nil {
 		return Entry{}, fmt.Errorf("upload: %w", err)

@@ -2,29 +2,24 @@ package care
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"rekindle/agent/etcd/backup"
-	"rekindle/agent/etcd/delta"
 	"rekindle/agent/status"
 )
 
-// backups takes a full backup whenever one is due, and stores what is written after it until the next. While a backup is
-// taken the deltas of the one before go on.
+// backups takes a full backup whenever one is due, and has what is written after it stored until the next.
 func (t *term) backups(ctx context.Context) {
-	b := &backups{term: t}
-	defer b.endDeltas()
+	b := &backups{term: t, deltas: &deltas{term: t, wake: make(chan struct{}, 1)}}
+	defer b.deltas.end()
 	for {
 		wait := b.round(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case <-b.gap:
-			b.now, b.gap = true, nil
-		case <-time.After(wait):
+		case <-b.deltas.wake:
+		case <-time.After(jittered(wait)):
 		}
 	}
 }
@@ -32,44 +27,53 @@ func (t *term) backups(ctx context.Context) {
 // backups is what the loop knows between two rounds.
 type backups struct {
 	*term
-	sight  backup.Sight
-	now    bool          // a full backup has to be taken, whatever its time
-	base   string        // the backup that deltas follow
-	gap    chan struct{} // closed when the deltas cannot go on
-	stop   func()        // ends the deltas
-	taking string        // the backup that is being taken
-	failed time.Duration // the pause after the last failure
-	client *clientv3.Client
+	deltas   *deltas
+	sight    backup.Sight
+	manifest backup.Manifest // of the backup that counts
+	read     string          // its ID; empty: not read yet
+	settled  bool            // one backup is followed, not two
+	failed   time.Duration   // the pause after the last failure
 }
 
-// The pauses between two looks at what is due, and after failures.
 const (
-	dueEvery    = 15 * time.Second
-	failFirst   = 5 * time.Second
-	failLongest = 5 * time.Minute
+	failLongest  = 5 * time.Minute // between two attempts
+	anewFirst    = time.Minute     // between two full backups before their time, at first
+	pruningLimit = 5 * time.Minute
 )
 
 // round does what is due, and says when to look again.
 func (b *backups) round(ctx context.Context) time.Duration {
 	err := b.due(ctx)
-	if err == nil || ctx.Err() != nil {
-		b.failed = 0
-		return min(dueEvery, b.Config.Interval/4)
+	if err != nil && ctx.Err() == nil {
+		b.Logger.Warn("backup", "etcd", b.Member.Name, "error", err)
+		b.show(func(e *status.Etcd) {
+			if e.Backup == nil {
+				e.Backup = new(status.EtcdBackup)
+			}
+			e.Backup.Failed, e.Backup.FailedAt = err.Error(), time.Now()
+		})
+		b.failed = min(max(b.pace.retry, 2*b.failed), failLongest)
+		return b.failed
 	}
-	b.Logger.Warn("backup", "etcd", b.Member.Name, "error", err)
+	b.failed = 0
 	b.show(func(e *status.Etcd) {
-		if e.Backup == nil {
-			e.Backup = new(status.EtcdBackup)
+		if e.Backup != nil {
+			e.Backup.Failed, e.Backup.FailedAt = "", time.Time{}
 		}
-		e.Backup.Failed, e.Backup.FailedAt = err.Error(), time.Now()
 	})
-	b.failed = min(max(failFirst, 2*b.failed), failLongest)
-	return b.failed
+	wait := min(b.pace.due, b.Config.Interval/4)
+	if !b.settled {
+		wait = min(wait, 2*b.Config.Deltas)
+	}
+	if b.deltas.broken() {
+		wait = min(wait, b.kept.anew.left(time.Now()))
+	}
+	return wait
 }
 
 func (b *backups) due(ctx context.Context) (err error) {
-	if b.client == nil {
-		if b.client, err = b.term.client.Local(b.self); err != nil {
+	if b.deltas.client == nil {
+		if b.deltas.client, err = b.client.Local(b.self); err != nil {
 			return err
 		}
 	}
@@ -77,142 +81,115 @@ func (b *backups) due(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	due := false
-	due, b.sight = backup.Due(entries, b.record.Generation, time.Now(), b.Config.Interval, b.sight)
-	if due || b.now {
-		entry, manifest, err := b.take(ctx)
-		if err != nil {
-			return err
-		}
-		b.now = false
-		b.follow(ctx, entry, manifest)
-		if entries, err = backup.List(ctx, b.Store, b.Member.Name); err != nil {
-			return err
-		}
-		b.prune(ctx, entries)
+	// A newest backup whose manifest cannot be read must not be the reason that there is no newer one.
+	unread := b.follow(ctx, entries)
+	due, sight := backup.Due(entries, b.record.Generation, time.Now(), b.Config.Interval, b.sight)
+	b.sight = sight
+	anew := b.deltas.broken() && b.kept.anew.left(time.Now()) == 0
+	if !due && !anew {
+		return unread
 	}
-	newest := b.newest(entries)
-	if newest == nil {
-		return nil
+	if anew {
+		b.kept.anew.done(time.Now(), min(anewFirst, b.Config.Interval), b.Config.Interval)
 	}
-	manifest, err := backup.ReadManifest(ctx, b.Store, *newest)
-	if err != nil {
+	if err := b.take(ctx); err != nil {
 		return err
 	}
-	b.tell(entries, *newest, manifest)
-	if b.base != newest.ID {
-		b.follow(ctx, *newest, manifest)
+	if entries, err = backup.List(ctx, b.Store, b.Member.Name); err != nil {
+		return err
 	}
+	if err := b.follow(ctx, entries); err != nil {
+		return err
+	}
+	b.prune(ctx, entries)
 	return nil
 }
 
-// newest is the newest backup of this generation that counts.
-func (b *backups) newest(entries []backup.Entry) *backup.Entry {
-	newest := backup.Newest(entries, b.record.Generation)
-	if newest == nil || newest.Generation != b.record.Generation {
+// follow has what is written after the latest backup stored, whoever took it, and shows that backup.
+func (b *backups) follow(ctx context.Context, entries []backup.Entry) error {
+	latest := backup.Latest(entries, b.record.Generation)
+	if latest == nil {
 		return nil
 	}
-	return newest
+	if b.read != latest.ID {
+		manifest, err := backup.ReadManifest(ctx, b.Store, *latest)
+		if err != nil {
+			return err
+		}
+		if manifest.UID != b.record.UID {
+			return fmt.Errorf("backup %s of etcd %s is of another cluster, %s: the store has had two clusters of this name",
+				latest.ID, b.Member.Name, manifest.UID)
+		}
+		b.manifest, b.read = manifest, latest.ID
+	}
+	b.tell(entries, *latest)
+	b.deltas.begin(ctx, *latest, b.manifest)
+	b.settled = b.deltas.settle(latest.ID)
+	return nil
 }
 
-func (b *backups) take(ctx context.Context) (backup.Entry, backup.Manifest, error) {
+// take takes a backup. What is written meanwhile is stored beside it already; should it fail, that has been in vain.
+func (b *backups) take(ctx context.Context) error {
 	spool, err := b.Path(b.Config.SpoolDir)
 	if err != nil {
-		return backup.Entry{}, backup.Manifest{}, err
+		return err
 	}
+	begun := ""
 	taker, err := backup.NewTaker(backup.Options{
-		Etcd: b.client, Blobs: b.Store, Records: b.Store, Cluster: b.Member.Name, UID: b.record.UID,
-		Generation: b.record.Generation, Member: b.self.Name, SpoolDir: spool, Fence: b.fence, Log: b.Logger,
+		Etcd: b.deltas.client, Blobs: b.Store, Records: b.Store, Cluster: b.Member.Name, UID: b.record.UID,
+		Generation: b.record.Generation, Member: b.self.Name, SpoolDir: spool, Fence: b.surely, Log: b.Logger,
+		Began: func(entry backup.Entry, manifest backup.Manifest) {
+			begun = entry.ID
+			b.deltas.begin(ctx, entry, manifest)
+		},
 	})
 	if err != nil {
-		return backup.Entry{}, backup.Manifest{}, err
+		return err
 	}
 	defer status.Waiting(ctx, "etcd "+b.Member.Name+": backup", "a full backup to be in the store")()
-	return taker.Take(ctx)
+	if _, _, err = taker.Take(ctx); err != nil {
+		b.deltas.abandon(begun)
+	}
+	return err
 }
 
-// follow stores what is written after a backup, instead of after the one before.
-func (b *backups) follow(ctx context.Context, base backup.Entry, manifest backup.Manifest) {
-	b.endDeltas()
-	b.base = base.ID
-	if b.Config.NoDeltas {
-		return
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	ended, gap := make(chan struct{}), make(chan struct{})
-	b.gap = gap
-	b.stop = func() {
-		cancel()
-		<-ended
-	}
-	stream := &delta.Stream{
-		Client: b.client, Blobs: b.Store, Fence: b.fence, Log: b.Logger, Options: delta.Options{Interval: b.Config.Deltas},
-		Observe: func(p delta.Progress) {
-			b.show(func(e *status.Etcd) {
-				e.Delta = &status.EtcdDelta{Reaches: p.Last, Proved: p.Proved, Held: p.Bytes, Failed: message(p.Err)}
-			})
-		},
-	}
-	go func() {
-		defer close(ended)
-		err := stream.Run(ctx, base, manifest)
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		b.Logger.Warn("deltas", "etcd", b.Member.Name, "error", err)
-		b.show(func(e *status.Etcd) {
-			if e.Delta == nil {
-				e.Delta = new(status.EtcdDelta)
-			}
-			e.Delta.Failed = err.Error()
-		})
-		if errors.Is(err, delta.ErrGap) || errors.Is(err, delta.ErrBehind) {
-			close(gap)
-		}
-	}()
-}
-
-func (b *backups) endDeltas() {
-	if b.stop != nil {
-		b.stop()
-		b.stop = nil
-	}
-}
-
-// prune removes what need not stay. A failure costs room in the store, nothing else.
+// prune removes what need not stay. A failure costs room in the store, nothing else; without the word of the last drill
+// nothing is removed, for it says which backup is known to be good.
 func (b *backups) prune(ctx context.Context, entries []backup.Entry) {
-	k := b.Config.Keep
-	plan := backup.Plan(entries, time.Now(), backup.Keep{All: k.All, Hourly: k.Hourly, Daily: k.Daily},
-		backup.Standing{Generation: b.record.Generation, LastGood: b.lastGood()})
-	if len(plan) == 0 {
-		return
+	ctx, cancel := context.WithTimeout(ctx, pruningLimit)
+	defer cancel()
+	var done backup.Pruned
+	drill, _, err := b.lastDrill(ctx)
+	if err == nil {
+		k := b.Config.Keep
+		plan := backup.Plan(entries, time.Now(), backup.Keep{All: k.All, Hourly: k.Hourly, Daily: k.Daily},
+			backup.Standing{Generation: b.record.Generation, LastGood: drill.Good})
+		done, err = backup.Prune(ctx, b.Store, plan)
 	}
-	done, err := backup.Prune(ctx, b.Store, plan)
 	if err != nil && ctx.Err() == nil {
-		b.Logger.Warn("old backups", "etcd", b.Member.Name, "error", err)
+		b.Logger.Warn("old backups stay", "etcd", b.Member.Name, "error", err)
 	}
-	b.Logger.Info("old backups removed", "etcd", b.Member.Name, "backups", len(done.Backups), "objects", done.Objects, "locked", len(done.Locked))
+	if done.Objects > 0 || len(done.Locked) > 0 {
+		b.Logger.Info("old backups removed", "etcd", b.Member.Name, "backups", len(done.Backups), "objects", done.Objects, "locked", len(done.Locked))
+	}
 }
 
-func (b *backups) tell(entries []backup.Entry, newest backup.Entry, m backup.Manifest) {
+// tell shows the latest backup. What failed is shown until a round has done all that was due.
+func (b *backups) tell(entries []backup.Entry, latest backup.Entry) {
 	count := 0
 	for _, e := range entries {
 		if e.Complete {
 			count++
 		}
 	}
+	m := b.manifest
 	b.show(func(e *status.Etcd) {
 		was := e.Backup
-		e.Backup = &status.EtcdBackup{ID: newest.ID, Taken: m.Taken, Revision: m.Revision, Size: m.Size, Stored: m.Stored, Count: count}
-		if was != nil && was.FailedAt.After(m.Taken) {
+		e.Backup = &status.EtcdBackup{
+			Interval: b.Config.Interval.Seconds(), ID: latest.ID, Taken: m.Taken, Revision: m.Revision, Size: m.Size, Stored: m.Stored, Count: count,
+		}
+		if was != nil {
 			e.Backup.Failed, e.Backup.FailedAt = was.Failed, was.FailedAt
 		}
 	})
-}
-
-func message(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }

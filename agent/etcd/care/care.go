@@ -1,31 +1,30 @@
 // Package care looks after a cluster from the node whose member leads it: backups and what was written since, the drill that
 // restores one, and upkeep. There is one leader at a time, so nothing of it is done twice; when the leadership moves, what
 // is under way here ends, and the next node takes it up from what lies in the store.
+//
+// Nothing here can stop etcd, or be the reason for another part of it to stop: what fails is shown and tried again.
 package care
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"rekindle/agent/config"
 	"rekindle/agent/etcd"
 	"rekindle/agent/etcd/datadir"
-	"rekindle/agent/etcd/delta"
 	"rekindle/agent/etcd/peers"
 	"rekindle/agent/plan"
 	"rekindle/agent/status"
 	"rekindle/agent/store"
 )
 
-// Carer looks after one etcd cluster. All fields but Turn and Board are required.
+// Carer looks after one etcd cluster. All fields but Turn, Offline and Board are required.
 type Carer struct {
 	Member   plan.Etcd
 	Instance string
@@ -40,19 +39,50 @@ type Carer struct {
 	Offline datadir.Options // how a restored directory is inspected
 	Board   *status.Board
 	Logger  *slog.Logger
+
+	pace pace
+	kept kept
 }
 
-// The pauses of the loops.
-const (
-	lookEvery   = 2 * time.Second // whether this node's member leads
-	upkeepEvery = time.Minute
-	fenceFor    = 2 * time.Second // how long a look at the lineage holds
-	termLimit   = 6 * time.Hour   // then certificates are read again
-)
+// pace is how long the pauses are. A zero field is what production uses; tests are in a hurry.
+type pace struct {
+	look    time.Duration // between two looks whether this node's member leads; 2 s
+	due     time.Duration // between two looks at what is in the store, at most; 1 min
+	retry   time.Duration // after a first failure; 5 s. It doubles
+	upkeep  time.Duration // between two rounds of upkeep; 1 min
+	turn    time.Duration // how long a round waits for its turn; 1 min
+	drill   time.Duration // between two looks whether a drill is due, at most; 5 min
+	asides  time.Duration // between two looks at data that was set aside; 1 h
+	compare time.Duration // between two comparisons of hashes; 6 h
+}
 
-// Run looks after the cluster whenever this node's member leads it, until ctx ends.
+func (p pace) complete() pace {
+	return pace{
+		look: cmp.Or(p.look, 2*time.Second), due: cmp.Or(p.due, time.Minute), retry: cmp.Or(p.retry, 5*time.Second),
+		upkeep: cmp.Or(p.upkeep, time.Minute), turn: cmp.Or(p.turn, time.Minute), drill: cmp.Or(p.drill, 5*time.Minute),
+		asides: cmp.Or(p.asides, time.Hour), compare: cmp.Or(p.compare, 6*time.Hour),
+	}
+}
+
+// kept is what a node remembers from one of its terms to the next. Terms come one after the other.
+type kept struct {
+	anew         spacing              // full backups before their time
+	defragmented map[string]time.Time // by member
+	compared     time.Time
+	equal        string // what that comparison came to
+}
+
+// Run looks after the cluster whenever this node's member leads it, and after what was set aside here, until ctx ends.
 func (c *Carer) Run(ctx context.Context) {
-	for pause(ctx, lookEvery) {
+	c.pace = c.pace.complete()
+	c.kept.defragmented = map[string]time.Time{}
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { c.asides(ctx) })
+	if err := c.clearScratch(); err != nil {
+		c.Logger.Warn("restore drill: what an earlier one left", "etcd", c.Member.Name, "error", err)
+	}
+	for pause(ctx, c.pace.look) {
 		term, err := c.elected(ctx)
 		if err == nil && term != nil {
 			err = errors.Join(term.run(ctx), term.client.Close())
@@ -64,118 +94,69 @@ func (c *Carer) Run(ctx context.Context) {
 	}
 }
 
-func (c *Carer) show(edit func(*status.Etcd)) { c.Board.Etcd(c.Member.Name, edit) }
-
-// term is a time during which this node's member leads, in one generation, with one set of members.
-type term struct {
-	*Carer
-	record *etcd.Lineage
-	self   peers.Endpoint
-	all    []peers.Endpoint
-	client *peers.Client
-
-	mu     sync.Mutex
-	fenced error // what the last look at the lineage came to
-	looked time.Time
+func (c *Carer) show(edit func(*status.Etcd)) {
+	if c.Board != nil {
+		c.Board.Etcd(c.Member.Name, edit)
+	}
 }
 
-// elected is a term if this node's member leads; nil if it does not.
+// electedLimit bounds one look whether this node's member leads.
+const electedLimit = 30 * time.Second
+
+// elected is a term if this node's member leads, by its own word and a quorum's; nil if it does not.
 func (c *Carer) elected(ctx context.Context) (*term, error) {
+	ctx, cancel := context.WithTimeout(ctx, electedLimit)
+	defer cancel()
 	record, err := c.Keeper.Lineage(ctx, c.Member.Name)
 	if err != nil || record == nil || record.State != etcd.Running {
 		return nil, err
 	}
-	t := &term{Carer: c, record: record}
-	for _, m := range record.Members {
-		e := peers.Endpoint{Name: m.Name, URL: m.ClientURL, Address: m.Address}
-		if m.Instance == c.Instance && m.Lost == "" {
-			t.self = e
-		}
-		if m.ClientURL != "" {
-			t.all = append(t.all, e)
-		}
-	}
-	if t.self.URL == "" {
+	mine := c.mine(record)
+	if mine == nil {
 		return nil, nil
 	}
-	if t.client, err = c.Dial(ctx, t.all); err != nil {
+	t := &term{Carer: c, record: record, mine: *mine, self: endpoint(*mine), gate: make(chan struct{}, 1)}
+	if t.client, err = c.Dial(ctx, []peers.Endpoint{t.self}); err != nil {
 		return nil, err
 	}
 	health, err := t.client.Health(ctx, t.self)
 	if err != nil || !health.IsLeader {
 		return nil, errors.Join(err, t.client.Close())
 	}
+	view, err := t.client.View(ctx)
+	if err == nil && view.ClusterID != health.ClusterID {
+		err = fmt.Errorf("%s answered for the clusters %x and %x", t.self.Name, health.ClusterID, view.ClusterID)
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.client.Close())
+	}
+	t.cluster = view.ClusterID
 	return t, nil
 }
 
-// run ends when the member leads no longer, or the lineage has changed.
-func (t *term) run(ctx context.Context) error {
-	t.Logger.Info("this node's member leads: looking after the cluster", "etcd", t.Member.Name, "generation", t.record.Generation)
-	t.show(func(e *status.Etcd) { e.Leads = true })
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return t.until(ctx) })
-	group.Go(func() error { t.upkeep(ctx); return nil })
-	if !t.Config.Disabled {
-		group.Go(func() error { t.backups(ctx); return nil })
-		group.Go(func() error { t.drills(ctx); return nil })
-	}
-	if err := group.Wait(); !errors.Is(err, errOver) {
-		return err
+// mine is the member on this instance, nil without one that can be asked.
+func (c *Carer) mine(record *etcd.Lineage) *etcd.Member {
+	for i, m := range record.Members {
+		if m.Instance == c.Instance && m.Lost == "" && m.ClientURL != "" {
+			return &record.Members[i]
+		}
 	}
 	return nil
 }
 
-// errOver ends a term.
-var errOver = errors.New("the term is over")
-
-// until returns when the term is over. A member that does not answer for a while has other worries.
-func (t *term) until(ctx context.Context) error {
-	end := time.Now().Add(termLimit)
-	for silent := 0; time.Now().Before(end) && pause(ctx, lookEvery); {
-		health, err := t.client.Health(ctx, t.self)
-		switch {
-		case err == nil && !health.IsLeader:
-			return errOver
-		case err == nil:
-			silent = 0
-		default:
-			if silent++; silent >= 5 {
-				return errOver
-			}
-		}
-		record, err := t.Keeper.Lineage(ctx, t.Member.Name)
-		if err == nil && !t.same(record) {
-			return errOver
-		}
-	}
-	return errOver
+func endpoint(m etcd.Member) peers.Endpoint {
+	return peers.Endpoint{Name: m.Name, URL: m.ClientURL, Address: m.Address}
 }
 
-// same tells whether the lineage has the generation and the members of the term.
-func (t *term) same(record *etcd.Lineage) bool {
-	return record != nil && record.UID == t.record.UID && record.Generation == t.record.Generation && record.State == etcd.Running &&
-		slices.EqualFunc(record.Members, t.record.Members, func(a, b etcd.Member) bool {
-			return a.Name == b.Name && a.Instance == b.Instance && a.ClientURL == b.ClientURL && a.Address == b.Address && a.Lost == b.Lost
-		})
-}
-
-// fence fails with delta.ErrFenced once the lineage went on without this member: what is written then would be another
-// generation's. A look holds for two seconds, for a delta asks as often.
-func (t *term) fence(ctx context.Context) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.looked.IsZero() && time.Since(t.looked) < fenceFor {
-		return t.fenced
+// endpoints are those of all members that may answer.
+func endpoints(record *etcd.Lineage) []peers.Endpoint {
+	var all []peers.Endpoint
+	for _, m := range record.Members {
+		if m.ClientURL != "" && m.Lost == "" {
+			all = append(all, endpoint(m))
+		}
 	}
-	record, err := t.Keeper.Lineage(ctx, t.Member.Name)
-	if err != nil {
-		return fmt.Errorf("lineage: %w", err)
-	}
-	t.fenced, t.looked = nil, time.Now()
-	if record == nil || record.UID != t.record.UID || record.Generation != t.record.Generation || record.State != etcd.Running {
-		t.fenced = delta.ErrFenced
-	}
-	return t.fenced
+	return all
 }
 
 // pause waits, within a quarter either way, and tells whether ctx still runs.
@@ -183,7 +164,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(d - d/4 + rand.N(d/2+1)):
+	case <-time.After(jittered(d)):
 		return true
 	}
 }
+
+func jittered(d time.Duration) time.Duration { return d - d/4 + rand.N(d/2+1) }

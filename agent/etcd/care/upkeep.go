@@ -4,179 +4,174 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"rekindle/agent/etcd/delta"
 	"rekindle/agent/etcd/peers"
 	"rekindle/agent/status"
 )
 
 const (
-	defragEvery  = time.Hour // how often it is asked whether one is worth it
-	compareEvery = 6 * time.Hour
+	reapLimit    = 2 * time.Minute
+	stepLimit    = time.Minute   // what only asks
+	turnLimit    = 2 * time.Hour // what disturbs: a slow disk copies 5 MiB a second, and there are several members
+	defragEvery  = time.Hour     // how often it is asked whether one is worth it
+	compareLimit = 30 * time.Minute
+	compareSoon  = 10 * time.Minute // after one that came to nothing
+	shownAfter   = 3                // rounds in which a step failed, before it is shown as an alarm
 )
 
 // upkeep keeps the members as they should be.
-func (t *term) upkeep(ctx context.Context) {
-	u := &upkeep{term: t, defragmented: map[string]time.Time{}}
-	for wait := lookEvery; pause(ctx, wait); wait = u.next() {
+func (t *term) upkeep(ctx, life context.Context) {
+	u := &upkeep{term: t, life: life, failing: map[string]int{}}
+	defer u.hangUp()
+	for wait := t.pace.look; pause(ctx, wait); wait = u.next() {
 		u.round(ctx)
 	}
 }
 
 type upkeep struct {
 	*term
-	busy         bool // the last round changed something: look again soon
-	defragmented map[string]time.Time
-	asked        time.Time // when a defragmentation was thought of
-	compared     time.Time
+	life    context.Context //nolint:containedctx // outlives the round: see inTurn
+	all     []peers.Endpoint
+	members *peers.Client // to all of them; nil: nobody could be asked
+	busy    bool          // the last round changed something: look again soon
+	asked   time.Time     // when a defragmentation was thought of
+	alarms  []string
+	failing map[string]int // rounds in succession, by step
+	failed  []string       // in this round
 }
 
 func (u *upkeep) next() time.Duration {
 	if u.busy {
-		return lookEvery
+		return u.pace.look
 	}
-	return upkeepEvery
+	return u.pace.upkeep
 }
 
+// round does one thing after the other; none is the reason that another is not done.
 func (u *upkeep) round(ctx context.Context) {
-	did, err := u.Keeper.Reap(ctx, u.Member, u.client)
-	u.busy = did != ""
-	if did != "" {
-		u.Logger.Info("members of etcd", "etcd", u.Member.Name, "did", did)
+	u.busy, u.failed = false, nil
+	if u.step(ctx, "asking the members", stepLimit, u.dial) {
+		u.step(ctx, "members", reapLimit, u.reap)
+		u.healths(ctx)
+		u.step(ctx, "space", turnLimit, u.space)
+		u.step(ctx, "defragmentation", turnLimit, u.defragment)
 	}
-	u.warn(ctx, "members", err)
-	u.healths(ctx)
-	u.warn(ctx, "space", u.space(ctx))
-	u.warn(ctx, "defragmentation", u.defragment(ctx))
-	u.warn(ctx, "comparison", u.compare(ctx))
+	shown := append(slices.Clone(u.alarms), u.failed...)
+	u.show(func(s *status.Etcd) { s.Alarms = shown })
 }
 
-func (u *upkeep) warn(ctx context.Context, what string, err error) {
-	if err != nil && ctx.Err() == nil {
-		u.Logger.Warn("upkeep of etcd", "etcd", u.Member.Name, "what", what, "error", err)
+// step does one thing within its time. What fails again and again is shown.
+func (u *upkeep) step(ctx context.Context, what string, limit time.Duration, do func(context.Context) error) bool {
+	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %s", limit))
+	defer cancel()
+	err := do(limited)
+	if err == nil || ctx.Err() != nil {
+		u.failing[what] = 0
+		return err == nil
 	}
+	u.Logger.Warn("upkeep of etcd", "etcd", u.Member.Name, "what", what, "error", err)
+	if u.failing[what]++; u.failing[what] >= shownAfter {
+		u.failed = append(u.failed, fmt.Sprintf("upkeep, %s: %v", what, err))
+	}
+	return false
+}
+
+// dial speaks to the members that the lineage lists now.
+func (u *upkeep) dial(ctx context.Context) error {
+	record, err := u.Keeper.Lineage(ctx, u.Member.Name)
+	if err != nil && u.members != nil {
+		return nil //nolint:nilerr // the members of a minute ago will do: fence tells the rest
+	}
+	if err != nil {
+		return err
+	}
+	if !u.stands(record) {
+		return delta.ErrFenced
+	}
+	all := endpoints(record)
+	if u.members != nil && slices.Equal(all, u.all) {
+		return nil
+	}
+	members, err := u.dialAll(ctx, all)
+	if err != nil {
+		return err
+	}
+	u.hangUp()
+	u.all, u.members = all, members
+	return nil
+}
+
+func (u *upkeep) hangUp() {
+	if u.members != nil {
+		_ = u.members.Close()
+		u.members = nil
+	}
+}
+
+// dialAll speaks to members of the term's cluster, and to no other.
+func (t *term) dialAll(ctx context.Context, all []peers.Endpoint) (*peers.Client, error) {
+	members, err := t.Dial(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	view, err := members.View(ctx) // from then on the client takes answers from this cluster alone
+	if err == nil && view.ClusterID != t.cluster {
+		err = fmt.Errorf("%w: its cluster id is %x, not %x", peers.ErrOtherServer, view.ClusterID, t.cluster)
+	}
+	if err != nil {
+		return nil, errors.Join(err, members.Close())
+	}
+	return members, nil
+}
+
+func (u *upkeep) reap(ctx context.Context) error {
+	did, err := u.Keeper.Reap(ctx, u.Member, u.members)
+	if did != "" {
+		u.Logger.Info("members of etcd", "etcd", u.Member.Name, "did", did, "error", err)
+	}
+	u.busy = did != "" && err == nil
+	return err
 }
 
 // healths asks every member how it is.
 func (u *upkeep) healths(ctx context.Context) {
-	for _, e := range u.all {
-		health, err := u.client.Health(ctx, e)
-		u.show(func(s *status.Etcd) {
-			for i := range s.Members {
-				m := &s.Members[i]
-				if m.Name != e.Name {
-					continue
-				}
-				if err != nil {
-					m.Health = err.Error()
-					continue
-				}
-				m.Health, m.Version, m.DBSize, m.InUse, m.Quota = "ok", health.Version, health.DBSize, health.DBInUse, health.Quota
-				if len(health.Errors) > 0 {
-					m.Health = strings.Join(health.Errors, "; ")
-				}
+	answers := make([]func(*status.EtcdMember), len(u.all))
+	var group sync.WaitGroup
+	for i, e := range u.all {
+		group.Go(func() {
+			health, err := u.members.Health(ctx, e)
+			if err == nil && health.ClusterID != u.cluster {
+				err = fmt.Errorf("%w: its cluster id is %x", peers.ErrOtherServer, health.ClusterID)
 			}
+			answers[i] = func(m *status.EtcdMember) { tellHealth(m, health, err) }
 		})
 	}
-}
-
-// space solves a NOSPACE alarm if it can, and shows what is left.
-func (u *upkeep) space(ctx context.Context) error {
-	all, err := u.client.Alarms(ctx)
-	if err != nil {
-		return err
-	}
-	full := false
-	for _, a := range all {
-		full = full || a.Kind == peers.NoSpace
-	}
-	var came peers.Space
-	if full {
-		err = u.inTurn(ctx, func() (err error) {
-			came, err = u.client.FreeSpace(ctx, peers.SpaceOptions{})
-			return err
-		})
-		if came.Disarmed {
-			u.Logger.Warn("etcd was full: compacted and defragmented", "etcd", u.Member.Name, "compacted", came.Compacted)
-			all = nil
-		}
+	group.Wait()
+	if ctx.Err() != nil {
+		return
 	}
 	u.show(func(s *status.Etcd) {
-		s.Alarms = []string{}
-		for _, a := range all {
-			text := strings.TrimSpace(a.Kind + " " + a.Name + " " + a.Remedy)
-			if a.Kind == peers.NoSpace && came.Advice != "" {
-				text += ": " + came.Advice
+		for i, e := range u.all {
+			at := slices.IndexFunc(s.Members, func(m status.EtcdMember) bool { return m.Name == e.Name })
+			if at >= 0 {
+				answers[i](&s.Members[at])
 			}
-			s.Alarms = append(s.Alarms, text)
 		}
 	})
-	return err
 }
 
-// defragment gives back what deleted keys left, one member at a time.
-func (u *upkeep) defragment(ctx context.Context) error {
-	if time.Since(u.asked) < defragEvery {
-		return nil
-	}
-	u.asked = time.Now()
-	view, err := u.client.View(ctx)
+func tellHealth(m *status.EtcdMember, health peers.Health, err error) {
 	if err != nil {
-		return err
+		m.Health = err.Error()
+		return
 	}
-	var all []peers.Health
-	for _, e := range u.all {
-		if health, err := u.client.Health(ctx, e); err == nil {
-			all = append(all, health)
-		}
+	m.Health, m.Version, m.DBSize, m.InUse, m.Quota = "ok", health.Version, health.DBSize, health.DBInUse, health.Quota
+	if len(health.Errors) > 0 {
+		m.Health = strings.Join(health.Errors, "; ")
 	}
-	if step := peers.NextDefrag(view, all, u.defragmented, time.Now(), peers.DefragPolicy{}); step.Member.Name == "" {
-		return nil
-	}
-	return u.inTurn(ctx, func() error {
-		done, err := u.client.Defragment(ctx, peers.DefragPolicy{}, u.defragmented)
-		if done.Name != "" {
-			u.defragmented[done.Name] = time.Now()
-			u.asked = time.Time{} // the next member's turn
-			u.Logger.Info("defragmented", "etcd", u.Member.Name, "member", done.Name)
-		}
-		return err
-	})
-}
-
-// compare has all members hash what they hold.
-func (u *upkeep) compare(ctx context.Context) error {
-	if len(u.all) < 2 || time.Since(u.compared) < compareEvery {
-		return nil
-	}
-	u.compared = time.Now()
-	result, err := u.client.CompareHashes(ctx)
-	if err != nil {
-		return err
-	}
-	text := string(result.Outcome)
-	switch result.Outcome {
-	case peers.Differs:
-		text = fmt.Sprintf("differs: %s (%s)", strings.Join(result.Minority, ", "), result.Why)
-		u.Logger.Error("etcd's members hold different data", "etcd", u.Member.Name, "minority", result.Minority, "why", result.Why)
-	case peers.NotComparable:
-		text += ": " + result.Why
-		u.compared = time.Now().Add(-compareEvery + 10*time.Minute)
-	}
-	u.show(func(s *status.Etcd) { s.Equal, s.Compared = text, time.Now() })
-	return nil
-}
-
-// inTurn does what disturbs the cluster when it is this node's turn.
-func (u *upkeep) inTurn(ctx context.Context, do func() error) error {
-	if u.Turn == nil {
-		return do()
-	}
-	done, err := u.Turn(ctx)
-	if err != nil {
-		return err
-	}
-	err = do()
-	return errors.Join(err, done(ctx, err))
 }
