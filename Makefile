@@ -7,7 +7,7 @@ APT     := awscli openssl spin
 # The race detector needs cgo; the agent itself is built without it.
 TESTFLAGS ?= -race -timeout 10m
 
-.PHONY: help build test lint demo deps bench-boot bench-assets bench-join bench-restore bench-backup golden clean
+.PHONY: help build test lint demo deps bench-boot bench-assets bench-join bench-restore bench-backup bench-rebuild golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -38,7 +38,7 @@ lint: ## gofmt, go vet, golangci-lint (depguard keeps agent/plan pure)
 	cd test && $(GO) tool -modfile=tools/go.mod golangci-lint run -c ../.golangci.yml ./...
 	cd test/alerts && $(GO) tool -modfile=../tools/go.mod golangci-lint run -c ../../.golangci.yml ./...
 
-demo: build ## launch master, minions and load balancer on an embedded AWS; no root, no network
+demo: build ## boot a cluster on an embedded AWS, and kill its masters, one and all; no root, no network
 	cd test && $(GO) run ./lab --binary ../bin/rekindle --dir ../out/demo
 
 bench-boot: build ## time, requests and memory of a boot with a warm cache
@@ -55,6 +55,9 @@ bench-restore: ## restore a backup of a 2 GiB database against download and etcd
 
 bench-backup: ## back a 500 MiB etcd up while it is written to, and follow it with deltas
 	cd test && $(GO) run ./bench/backup
+
+bench-rebuild: build ## terminate a single master with its disk, until etcd serves again with 200 MiB
+	cd test && $(GO) run ./bench/rebuild --binary ../bin/rekindle
 
 golden: ## rewrite the golden files; review the diff
 	@$(GO) test -count=1 $$(grep -rl 'flag.Bool("update"' --include='*_test.go' agent cmd roles | xargs -n1 dirname | sort -u | sed 's|^|./|') -update

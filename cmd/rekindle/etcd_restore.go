@@ -133,16 +133,16 @@ func (d *desk) explainRestore(ctx context.Context, entry backup.Entry, m backup.
 	d.say("The cluster, its lineage and its members are not touched.")
 }
 
-// startCommand starts what was restored, on loopback.
+// startCommand starts what was restored. Clients find it at the port below that of peers.
 func startCommand(dir string, own etcdRestoreFlags) string {
 	client := "http://127.0.0.1:12379"
 	if u, err := url.Parse(own.peerURL); err == nil {
 		if port, err := strconv.Atoi(u.Port()); err == nil {
-			client = "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port-1))
+			client = "http://" + net.JoinHostPort(u.Hostname(), strconv.Itoa(port-1))
 		}
 	}
 	return fmt.Sprintf("etcd --name %s --data-dir %s --listen-client-urls %s --advertise-client-urls %s --listen-peer-urls %s "+
-		"--initial-advertise-peer-urls %s --initial-cluster %s=%s --initial-cluster-token %s", quoted(own.name), quoted(dir), client, client,
+		"--initial-advertise-peer-urls %s --initial-cluster %s=%s --initial-cluster-token %s", quoted(own.name), quoted(dir), quoted(client), quoted(client),
 		quoted(own.peerURL), quoted(own.peerURL), quoted(own.name), quoted(own.peerURL), quoted(own.token))
 }
 

@@ -25,6 +25,7 @@ const day = 24 * time.Hour
 
 // node is one whose metrics are scraped every minute.
 type node struct {
+	address string
 	board   *status.Board
 	metrics *status.Metrics
 	down    bool // does not answer scrapes
@@ -35,8 +36,14 @@ func (n *node) join(reason string) { n.metrics.Joined(reason, "i-0fedcba98765432
 
 // healthy is a master that has been ready for a while.
 func healthy(t *testing.T) *node {
+	return master(t, "10.0.1.5:3989")
+}
+
+func master(t *testing.T, address string) *node {
 	board := status.NewBoard(filepath.Join(t.TempDir(), "status.json"), "v1", nil)
-	t.Cleanup(func() { _ = board.Close() })
+	if err := board.Close(); err != nil { // it goes on without its file: days of heartbeats would be most of the work here
+		t.Fatal(err)
+	}
 	board.SetIdentity(status.Identity{Cluster: "prod", Role: "master", Instance: "i-0abc12de34f567890"})
 	board.SetUnits(status.Unit{Name: "kubelet.service", State: "active"})
 	board.SetAuthorities([]status.Authority{{Name: "kubernetes", NotAfter: time.Now().Add(3650 * day)}, {Name: "service-account"}})
@@ -44,7 +51,7 @@ func healthy(t *testing.T) *node {
 	board.JoinServing("[::]:3988")
 	board.Applied("9f86d081", time.Second)
 	board.Ready()
-	return &node{board: board, metrics: status.NewMetrics(board, "Granted", "Busy", "Replayed")}
+	return &node{address: address, board: board, metrics: status.NewMetrics(board, "Granted", "Busy", "Replayed")}
 }
 
 func certificate(expires, renew time.Duration) []status.Certificate {
@@ -58,7 +65,7 @@ func TestAlerts(t *testing.T) {
 	rules := readRules(t)
 	unseen := map[string]bool{}
 	for _, rule := range rules {
-		unseen[rule.Alert] = true
+		unseen[rule.Alert] = !strings.HasPrefix(rule.Alert, etcdAlerts)
 	}
 	for _, tc := range []struct {
 		name  string
@@ -121,18 +128,31 @@ func TestAlerts(t *testing.T) {
 					tc.first(n)
 				}
 				live(int(tc.lasts/time.Minute), tc.every)
-				if got := slices.Sorted(maps.Keys(p.fired)); !slices.Equal(got, tc.fires) {
-					t.Errorf("after %s fired %v, want %v", tc.lasts, got, tc.fires)
-				}
-				for alert, text := range p.fired {
-					if text == "" || strings.Contains(text, "<no value>") || strings.Contains(text, "{{") {
-						t.Errorf("%s says %q", alert, text)
-					}
-				}
+				p.check(t, tc.lasts, tc.fires)
 			})
 		})
 	}
-	for alert := range unseen {
-		t.Errorf("%s is never seen firing", alert)
+	everyOneFired(t, unseen)
+}
+
+// check compares what fired, and looks whether its texts say something.
+func (p *prometheus) check(t *testing.T, lasted time.Duration, fires []string) {
+	t.Helper()
+	if got := slices.Sorted(maps.Keys(p.fired)); !slices.Equal(got, fires) {
+		t.Errorf("after %s fired %v, want %v", lasted, got, fires)
+	}
+	for alert, text := range p.fired {
+		if text == "" || strings.Contains(text, "<no value>") || strings.Contains(text, "{{") {
+			t.Errorf("%s says %q", alert, text)
+		}
+	}
+}
+
+func everyOneFired(t *testing.T, unseen map[string]bool) {
+	t.Helper()
+	for alert, is := range unseen {
+		if is {
+			t.Errorf("%s is never seen firing", alert)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package alerts
 import (
 	"context"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/template"
@@ -32,7 +34,7 @@ func readRules(t *testing.T) []rulefmt.Rule {
 	return groups.Groups[0].Rules
 }
 
-// prometheus is one with a single target, and a memory.
+// prometheus is one with a few targets, and a memory.
 type prometheus struct {
 	rules  []rulefmt.Rule
 	engine *promql.Engine
@@ -50,15 +52,16 @@ func newPrometheus(rules []rulefmt.Rule) *prometheus {
 	}
 }
 
-// scrape adds a sample to every series that the node has now.
+// scrape adds a sample to every series that the node has now, and ends those that it had.
 func (p *prometheus) scrape(t *testing.T, n *node) {
 	t.Helper()
+	defer p.end(n)
 	up := model.LabelSet{model.MetricNameLabel: "up"}
 	if n.down {
-		p.add(up, 0)
+		p.add(n, up, 0)
 		return
 	}
-	p.add(up, 1)
+	p.add(n, up, 1)
 	answer := httptest.NewRecorder()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
 	n.metrics.Handler(slog.New(slog.DiscardHandler)).ServeHTTP(answer, request)
@@ -73,12 +76,12 @@ func (p *prometheus) scrape(t *testing.T, n *node) {
 			t.Fatal(err)
 		}
 		for _, s := range samples {
-			p.add(model.LabelSet(s.Metric), float64(s.Value))
+			p.add(n, model.LabelSet(s.Metric), float64(s.Value))
 		}
 	}
 }
 
-func (p *prometheus) add(set model.LabelSet, value float64) {
+func (p *prometheus) add(n *node, set model.LabelSet, measured float64) {
 	builder := labels.NewBuilder(labels.EmptyLabels())
 	for name, text := range set {
 		if name == "instance" {
@@ -86,12 +89,22 @@ func (p *prometheus) add(set model.LabelSet, value float64) {
 		}
 		builder.Set(string(name), string(text))
 	}
-	metric := builder.Set("job", "rekindle").Set("instance", "10.0.1.5:3989").Labels()
+	metric := builder.Set("job", "rekindle").Set("instance", n.address).Labels()
 	key := metric.String()
 	if p.series[key] == nil {
 		p.series[key] = &promql.Series{Metric: metric}
 	}
-	p.series[key].Floats = append(p.series[key].Floats, promql.FPoint{T: time.Now().UnixMilli(), F: value})
+	p.series[key].Floats = append(p.series[key].Floats, promql.FPoint{T: time.Now().UnixMilli(), F: measured})
+}
+
+// end marks the series that were not in the scrape of this moment.
+func (p *prometheus) end(n *node) {
+	now := time.Now().UnixMilli()
+	for _, series := range p.series {
+		if last := series.Floats[len(series.Floats)-1]; series.Metric.Get("instance") == n.address && last.T != now && !value.IsStaleNaN(last.F) {
+			series.Floats = append(series.Floats, promql.FPoint{T: now, F: math.Float64frombits(value.StaleNaN)})
+		}
+	}
 }
 
 // evaluate looks at every rule, as Prometheus does once a minute.

@@ -14,8 +14,10 @@ import (
 	"rekindle/agent/config"
 	"rekindle/test/lab/binaries"
 	"rekindle/test/lab/demo"
+	"rekindle/test/lab/keyspace"
 	"rekindle/test/lab/node"
 	"rekindle/test/lab/region"
+	"rekindle/test/lab/verify"
 )
 
 // defaultStore is the demo's.
@@ -152,6 +154,17 @@ func (c *cluster) launch(r *region.Region) error {
 		}
 	}
 	return nil
+}
+
+// play plays the scenes that were asked for, and returns what it drew.
+func (c *cluster) play(ctx context.Context, out *screen, r *region.Region, suite *verify.Suite) (timelines []string, err error) {
+	chosen, err := choose(c.scenes, c.masters)
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{screen: out, region: r, suite: suite, dir: c.dir, etcd: &keyspace.Cluster{Region: r, Store: c.store, Name: "main"}}
+	err = play(ctx, s, chosen)
+	return s.timelines, err
 }
 
 func drawOne(ctx context.Context, binary string, n *node.Node, path string) error {

@@ -66,6 +66,11 @@ func run(ctx context.Context, f flags) (err error) {
 	out.section("checks")
 	failed := errors.Join(suite.Run(ctx, out.check), drawErr)
 	failed = errors.Join(failed, showCertificates(ctx, out, r))
+	if failed == nil {
+		var more []string
+		more, failed = c.play(ctx, out, r, suite)
+		timelines = append(timelines, more...)
+	}
 	out.places(f.dir, timelines, time.Since(start))
 	if f.keep {
 		out.line("running until Ctrl-C")

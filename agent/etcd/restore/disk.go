@@ -118,12 +118,21 @@ func (b *build) create(size int64) (_ *os.File, err error) {
 
 // take puts a database file into Part: the file itself, a clone that shares its blocks, or a copy.
 func (b *build) take(ctx context.Context, path string) error {
-	info, err := os.Stat(path)
+	from, err := os.Open(path)
+	if err != nil {
+		return disk(err)
+	}
+	defer from.Close()
+	info, err := from.Stat()
 	if err != nil {
 		return disk(err)
 	}
 	if !info.Mode().IsRegular() {
 		return disk(fmt.Errorf("%s: no file", path))
+	}
+	// As bbolt does: whoever has it open holds the other lock. A renamed file keeps this one until it is ours alone.
+	if err := unix.Flock(int(from.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		return disk(fmt.Errorf("%s: %w: stop the etcd that uses it", path, err))
 	}
 	room := need(info.Size())
 	if b.Move {
@@ -137,28 +146,16 @@ func (b *build) take(ctx context.Context, path string) error {
 		return disk(err)
 	}
 	if !b.Move || os.Rename(path, b.dbFile()) != nil {
-		err = b.copy(ctx, path)
+		err = b.copy(ctx, from)
 	}
-	if err != nil {
-		return disk(err)
-	}
-	if info.Size()%512 == sha256.Size {
+	if err == nil && info.Size()%512 == sha256.Size {
 		err = b.cutSum(info.Size() - sha256.Size)
 	}
 	b.Progress(info.Size(), info.Size())
-	return err
+	return disk(err)
 }
 
-func (b *build) copy(ctx context.Context, path string) (err error) {
-	from, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	// As bbolt does: whoever has it open holds the other lock.
-	if err := unix.Flock(int(from.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("%s: %w: stop the etcd that uses it", path, err)
-	}
+func (b *build) copy(ctx context.Context, from *os.File) (err error) {
 	to, err := os.OpenFile(b.dbFile(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

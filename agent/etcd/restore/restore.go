@@ -69,6 +69,7 @@ func Restore(ctx context.Context, blobs store.Blobs, o Order) (Result, error) {
 
 // FromFile makes o.Dir from a database file: one that lay in a data directory whose etcd is stopped, or a snapshot as
 // `etcdctl snapshot save` writes it, whose sum is then compared. o.Backup is not used. The file stays as it is, unless o.Move.
+// A file that something has open as a database is refused.
 func FromFile(ctx context.Context, db string, o Order) (Result, error) {
 	return newBuild(o).fromFile(ctx, db)
 }

@@ -22,16 +22,16 @@ import (
 	"rekindle/test/lab/node"
 )
 
-// etcd writes to every etcd cluster that a node carries, and reads it back.
+// etcd writes to every member of every etcd cluster that a node carries, and reads it back.
 func (s *Suite) etcd(ctx context.Context) (string, error) {
 	var errs []error
-	var saw []string
+	saw := map[string][]string{} // by cluster
 	members := 0
 	for _, n := range s.Region.Nodes() {
 		for _, m := range s.plans[n.ID].Etcd {
 			members++
 			if m.Unit == "" {
-				saw = append(saw, m.Name+" is a static pod, which a laboratory does not run")
+				saw[m.Name] = append(saw[m.Name], "is a static pod, which a laboratory does not run")
 				continue
 			}
 			answer, err := writeRead(ctx, n, m, "rekindle-lab/"+n.ID)
@@ -42,13 +42,21 @@ func (s *Suite) etcd(ctx context.Context) (string, error) {
 				errs = append(errs, fmt.Errorf("%s: etcd %s at %s: %w", n.ID, m.Name, m.ClientURL, err))
 				continue
 			}
-			saw = append(saw, m.Name+" "+answer)
+			saw[m.Name] = append(saw[m.Name], answer)
 		}
 	}
 	if members == 0 {
 		return "no node carries etcd", nil
 	}
-	return strings.Join(saw, "; "), errors.Join(errs...)
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(saw)) {
+		line := name + " " + saw[name][len(saw[name])-1]
+		if n := len(saw[name]); n > 1 {
+			line = fmt.Sprintf("%s, and %d more do", line, n-1)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "; "), errors.Join(errs...)
 }
 
 func writeRead(ctx context.Context, n *node.Node, member plan.Etcd, key string) (string, error) {
