@@ -129,7 +129,7 @@ func TestEtcdAlerts(t *testing.T) {
 		{"there is none", func(c *cluster) {
 			c.wrong(func(e *status.Etcd) { e.Backup = &status.EtcdBackup{Interval: interval.Seconds(), Failed: "403"} })
 		}, nil, 45 * time.Minute, 46 * time.Minute, []string{"RekindleEtcdNoBackup"}},
-		{"none are wanted", func(c *cluster) { c.wrong(func(e *status.Etcd) { e.Backup, e.Delta, e.Drill = nil, nil, nil }) }, nil, 0, 25 * time.Minute, nil},
+		{"none are wanted", func(c *cluster) { c.wrong(func(e *status.Etcd) { e.Backup, e.Delta, e.Drill = nil, nil, nil }) }, nil, 0, 50 * time.Minute, nil},
 		{"deltas lag", func(c *cluster) { c.lag = 70 * time.Second }, nil, 2 * time.Minute, 3 * time.Minute, []string{"RekindleEtcdDeltaLag"}},
 		{"deltas are slow", func(c *cluster) { c.lag = 50 * time.Second }, nil, 0, 20 * time.Minute, nil},
 		{"a drill failed", func(c *cluster) { c.wrong(func(e *status.Etcd) { e.Drill.Failed = "torn" }) }, nil, 5 * time.Minute, 6 * time.Minute,

@@ -122,7 +122,7 @@ func (b *backups) follow(ctx context.Context, entries []backup.Entry) error {
 		}
 		b.manifest, b.read = manifest, latest.ID
 	}
-	b.tell(entries, *latest)
+	b.tell(*latest, func(int) int { return complete(entries) })
 	b.deltas.begin(ctx, *latest, b.manifest)
 	b.settled = b.deltas.settle(latest.ID)
 	return nil
@@ -147,10 +147,15 @@ func (b *backups) take(ctx context.Context) error {
 		return err
 	}
 	defer status.Waiting(ctx, "etcd "+b.Member.Name+": backup", "a full backup to be in the store")()
-	if _, _, err = taker.Take(ctx); err != nil {
+	entry, manifest, err := taker.Take(ctx)
+	if err != nil {
 		b.deltas.abandon(begun)
+		return err
 	}
-	return err
+	b.manifest, b.read = manifest, entry.ID // it counts, whether or not the store can be listed now
+	b.settled = b.deltas.settle(entry.ID)
+	b.tell(entry, func(before int) int { return before + 1 })
+	return nil
 }
 
 // prune removes what need not stay. A failure costs room in the store, nothing else; without the word of the last drill
@@ -175,21 +180,25 @@ func (b *backups) prune(ctx context.Context, entries []backup.Entry) {
 }
 
 // tell shows the latest backup. What failed is shown until a round has done all that was due.
-func (b *backups) tell(entries []backup.Entry, latest backup.Entry) {
-	count := 0
+func (b *backups) tell(latest backup.Entry, count func(before int) int) {
+	m := b.manifest
+	b.show(func(e *status.Etcd) {
+		was := status.EtcdBackup{}
+		if e.Backup != nil {
+			was = *e.Backup
+		}
+		e.Backup = &status.EtcdBackup{
+			Interval: b.Config.Interval.Seconds(), ID: latest.ID, Taken: m.Taken, Revision: m.Revision, Size: m.Size, Stored: m.Stored,
+			Count: count(was.Count), Failed: was.Failed, FailedAt: was.FailedAt,
+		}
+	})
+}
+
+func complete(entries []backup.Entry) (count int) {
 	for _, e := range entries {
 		if e.Complete {
 			count++
 		}
 	}
-	m := b.manifest
-	b.show(func(e *status.Etcd) {
-		was := e.Backup
-		e.Backup = &status.EtcdBackup{
-			Interval: b.Config.Interval.Seconds(), ID: latest.ID, Taken: m.Taken, Revision: m.Revision, Size: m.Size, Stored: m.Stored, Count: count,
-		}
-		if was != nil {
-			e.Backup.Failed, e.Backup.FailedAt = was.Failed, was.FailedAt
-		}
-	})
+	return count
 }

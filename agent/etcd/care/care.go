@@ -42,6 +42,7 @@ type Carer struct {
 
 	pace pace
 	kept kept
+	free func(dir string) (int64, error) // nil: the file system is asked
 }
 
 // pace is how long the pauses are. A zero field is what production uses; tests are in a hurry.
@@ -54,6 +55,7 @@ type pace struct {
 	drill   time.Duration // between two looks whether a drill is due, at most; 5 min
 	asides  time.Duration // between two looks at data that was set aside; 1 h
 	compare time.Duration // between two comparisons of hashes; 6 h
+	held    int           // bytes that one of two streams of deltas holds in memory, at most; 32 MiB
 }
 
 func (p pace) complete() pace {
@@ -61,6 +63,7 @@ func (p pace) complete() pace {
 		look: cmp.Or(p.look, 2*time.Second), due: cmp.Or(p.due, time.Minute), retry: cmp.Or(p.retry, 5*time.Second),
 		upkeep: cmp.Or(p.upkeep, time.Minute), turn: cmp.Or(p.turn, time.Minute), drill: cmp.Or(p.drill, 5*time.Minute),
 		asides: cmp.Or(p.asides, time.Hour), compare: cmp.Or(p.compare, 6*time.Hour),
+		held: cmp.Or(p.held, 32<<20),
 	}
 }
 

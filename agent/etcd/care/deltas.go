@@ -24,9 +24,6 @@ type deltas struct {
 	wake    chan struct{}          // holds one token when a stream broke
 }
 
-// heldBytes is what one of two streams holds in memory, in bytes, at most.
-const heldBytes = 32 << 20
-
 // stream follows one backup.
 type stream struct {
 	base     backup.Entry
@@ -160,7 +157,7 @@ func (d *deltas) stream(s *stream) *delta.Stream {
 	var first time.Time
 	return &delta.Stream{
 		Client: d.client, Blobs: d.Store, Fence: d.fence, Log: d.Logger,
-		Options: delta.Options{Interval: d.Config.Deltas, MaxBytes: heldBytes},
+		Options: delta.Options{Interval: d.Config.Deltas, MaxBytes: d.pace.held},
 		Observe: func(p delta.Progress) {
 			if first.IsZero() {
 				first = p.Proved // when it began; until there is another time nothing is proved

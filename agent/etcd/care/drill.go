@@ -156,16 +156,27 @@ func (c *Carer) drillRoom(ctx context.Context, entry backup.Entry) error {
 	if err != nil {
 		return nil //nolint:nilerr // that is for the drill to tell
 	}
-	var disk unix.Statfs_t
-	if err := unix.Statfs(spool, &disk); err != nil {
-		return &os.PathError{Op: "statfs", Path: spool, Err: err}
+	free, err := c.freeSpace(spool)
+	if err != nil {
+		return err
 	}
-	free, need := int64(disk.Bavail)*disk.Bsize, 2*manifest.Size+manifest.Size/5+drillReserve
+	need := 2*manifest.Size+manifest.Size/5+drillReserve
 	if free < need {
 		return fmt.Errorf("%s: %d MiB are free, but %d MiB are needed to try a restore: make room, or set etcd.backup.spoolDir",
 			spool, free>>20, need>>20)
 	}
 	return nil
+}
+
+func (c *Carer) freeSpace(dir string) (int64, error) {
+	if c.free != nil {
+		return c.free(dir)
+	}
+	var disk unix.Statfs_t
+	if err := unix.Statfs(dir, &disk); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(disk.Bavail) * disk.Bsize, nil
 }
 
 // Drill restores a backup, with its deltas, into a directory beside the spool, has the result inspected, and removes it.
