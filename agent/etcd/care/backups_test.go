@@ -163,7 +163,8 @@ func TestStoreAway(t *testing.T) {
 		d := n.seen().Delta
 		return strings.Contains(n.failed(), errAway.Error()) && d != nil && d.Failed != ""
 	})
-	w.until("members to be looked after all the same", func() bool { return n.seen().Leads })
+	n.Board.Etcd("main", func(e *status.Etcd) { e.Members = []status.EtcdMember{{Name: n.Instance}} })
+	w.until("members to be looked after all the same", func() bool { return n.seen().Members[0].Health == "ok" })
 	w.store.away.Store(false)
 	w.covered(last)
 	w.until("the failure to be over", func() bool { return n.failed() == "" && n.seen().Delta.Failed == "" })

@@ -175,3 +175,20 @@ func TestSettle(t *testing.T) {
 		t.Errorf("stopped %v", stopped)
 	}
 }
+
+// What counts is the latest backup, although the deltas of the one before reach further for a while.
+func TestTheLatestIsFollowed(t *testing.T) {
+	t.Parallel()
+	var stopped []string
+	own := &term{Carer: &Carer{Store: newStore(t)}, record: &etcd.Lineage{UID: uid, Generation: 1}}
+	d := &deltas{term: own, streams: []*stream{followed("1/a", 200, &stopped), followed("1/b", 150, &stopped)}}
+	b := &backups{term: own, deltas: d, read: "1/b"}
+	err := b.follow(t.Context(), []backup.Entry{
+		{ID: "1/a", Generation: 1, Revision: 100, Complete: true, Deltas: []backup.DeltaEntry{{Base: 100, Last: 200}}},
+		{ID: "1/b", Generation: 1, Revision: 150, Complete: true},
+		{ID: "2/c", Generation: 2, Revision: 900, Complete: true},
+	})
+	if err != nil || d.counts.Load() != d.streams[1] || len(stopped) > 0 || b.settled {
+		t.Errorf("%v, stopped %v, settled %t", err, stopped, b.settled)
+	}
+}
