@@ -28,17 +28,18 @@ type node struct {
 	config  []byte
 	hosts   string
 
-	wanted     bool // the unit is to run
-	etcd       bool // etcd runs
-	etcdSince  time.Time
-	cutOff     time.Time // until when it does not reach the store
-	alone      time.Time // until when it does not reach the other masters
-	agent      *agent
-	boots      int
-	crashes    []*crash // of its agents, in turn
-	stopped    string   // why only the operator can go on
-	last       string   // what was decided last
-	operations []string // of its first agent
+	wanted    bool // the unit is to run
+	etcd      bool // etcd runs
+	etcdSince time.Time
+	cutOff    time.Time // until when it does not reach the store
+	alone     time.Time // until when it does not reach the other masters
+	agent     *agent
+	boots     int
+	crashes   []*crash      // of its agents, in turn
+	fate      func(n *node) // what follows a crash
+	told      []*agent      // all of its agents
+	stopped   string        // why only the operator can go on
+	last      string        // what was decided last
 }
 
 func (n *node) apart() bool { return time.Now().Before(n.alone) }

@@ -38,6 +38,7 @@ func (n *node) startAgent() {
 		Scheme: "https", ClientPort: 2379, PeerPort: 2380, Unit: "etcd-main.service", Base: map[string]any{"quota-backend-bytes": 8},
 	}
 	n.agent = a
+	n.told = append(n.told, a)
 	w.wg.Go(func() {
 		defer a.cancel()
 		a.run()
@@ -83,6 +84,9 @@ func (a *agent) run() {
 	for {
 		select {
 		case <-a.wake:
+			if a.sleep(a.ctx, 137*time.Microsecond) != nil { // after whoever woke it, so that the order is the seed's
+				return
+			}
 		case <-time.After(10*time.Minute + a.random(time.Minute)):
 		case <-a.ctx.Done():
 			return
@@ -104,10 +108,15 @@ func (a *agent) sync() error {
 		return err
 	}
 	changed, err := a.keeper.Confirm(ctx, a.member)
-	if err != nil || !changed {
-		return err
+	if err == nil && changed {
+		err = a.apply(ctx)
 	}
-	return a.apply(ctx)
+	if err == nil {
+		a.w.mu.Lock()
+		a.settled = a.ops
+		a.w.mu.Unlock()
+	}
+	return err
 }
 
 func (a *agent) apply(ctx context.Context) error {
