@@ -128,13 +128,20 @@ func (w *world) running(c *cell, talking bool) []*node {
 
 // canAcknowledge tells whether a majority of the true voters runs. With talking, also whether they hear each other.
 func (w *world) canAcknowledge(c *cell, talking bool) bool {
-	up := 0
-	for _, n := range w.running(c, talking) {
-		if !c.members[n.volume.data.id].learner {
-			up++
+	up, all := 0, 0
+	for _, m := range c.members {
+		if !m.learner {
+			all++
 		}
 	}
-	return up > len(c.voters())/2
+	for _, n := range w.nodes {
+		if n.etcd && n.volume.data.cell == c && !(talking && n.apart()) {
+			if m := c.members[n.volume.data.id]; m != nil && !m.learner {
+				up++
+			}
+		}
+	}
+	return up > all/2
 }
 
 // leader is the node whose member leads; nil while there is none.
@@ -153,11 +160,11 @@ func (w *world) leaderOf(c *cell) *node {
 // raft lets time pass for all clusters.
 func (w *world) raft() {
 	for w.pass(500*time.Millisecond + 137) {
-		w.locked(func() {
-			for _, c := range w.cells {
-				w.beat(c)
-			}
-		})
+		w.mu.Lock()
+		for _, c := range w.cells {
+			w.beat(c)
+		}
+		w.mu.Unlock()
 	}
 }
 

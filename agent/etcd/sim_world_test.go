@@ -218,6 +218,7 @@ type agent struct {
 	crash   *crash
 	names   []string // of the operations
 	keeper  *Keeper
+	word    *Word
 	member  plan.Etcd
 	wake    chan string
 }
@@ -250,25 +251,36 @@ func (a *agent) op(ctx context.Context, what string, effect func() error) error 
 	if err := a.sleep(ctx, there); err != nil {
 		return err
 	}
-	err := errKilled
-	w.locked(func() {
-		if a.dead {
-			return
-		}
-		err = effect()
-		if hit && a.crash.fails {
-			w.tell(a.n.name, "loses the answer of: %s", what)
-			err = errSlow
-		} else if hit {
-			a.crashed("after " + what)
-			err = errKilled
-		}
-	})
-	if err != nil {
+	if err := a.effect(what, hit, effect); err != nil {
 		return err
 	}
 	return a.sleep(ctx, back)
 }
+
+func (a *agent) effect(what string, hit bool, effect func() error) error {
+	w := a.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a.dead {
+		return errKilled
+	}
+	err := effect()
+	switch {
+	case hit && a.crash.fails:
+		w.tell(a.n.name, "loses the answer of: %s", what)
+		err = errSlow
+	case hit:
+		a.crashed("after " + what)
+		err = errKilled
+	}
+	if verb, _, _ := strings.Cut(what, " "); !looks[verb] {
+		w.check()
+	}
+	return err
+}
+
+// looks are operations that change nothing.
+var looks = map[string]bool{"get": true, "trace": true, "list": true, "describe": true, "member": true, "inspect": true, "busy": true, "note?": true}
 
 // takes is how long half an operation lasts. No two end at the same instant, so their order is the seed's.
 func (a *agent) takes() time.Duration {
