@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +70,42 @@ func TestFence(t *testing.T) {
 	if err := term.surely(t.Context()); !errors.Is(err, delta.ErrFenced) {
 		t.Errorf("fenced before: %v", err)
 	}
+}
+
+// When Run returns nothing of it runs on, not for a moment, although a delta, or a backup, is being uploaded.
+func TestTheEndJoinsAll(t *testing.T) {
+	w := newWorldAlone(t, 1, etcdtest.Options{})
+	blocked := make(chan struct{}, 10)
+	n := w.start(w.cluster.Members[0], rarely())
+	w.covered(w.put("one"))
+	w.store.before(func(ctx context.Context, key string) error {
+		blocked <- struct{}{}
+		<-ctx.Done()
+		time.Sleep(300 * time.Millisecond) // a store takes its time to give up
+		return ctx.Err()
+	})
+	w.put("two")
+	<-blocked
+	n.stop()
+	if left := w.running(); left != "" {
+		t.Errorf("goroutines are left beside a stream:\n%s", left)
+	}
+	c := rarely()
+	c.Interval, c.NoDeltas = time.Second, true
+	n = w.start(w.cluster.Members[0], c)
+	<-blocked
+	n.stop()
+	if left := w.running(); left != "" {
+		t.Errorf("goroutines are left beside an upload:\n%s", left)
+	}
+}
+
+// running are our goroutines at this moment, but for this test's own.
+func (w *world) running() string {
+	w.t.Helper()
+	buffer := make([]byte, 8<<20)
+	all := strings.Split(string(buffer[:runtime.Stack(buffer, true)]), "\n\n")
+	return oursOf(slices.DeleteFunc(all, func(g string) bool { return strings.Contains(g, "testing.") }))
 }
 
 func TestStands(t *testing.T) {
