@@ -136,10 +136,10 @@ func (k *Keeper) rescue(ctx context.Context, member plan.Etcd, facts Facts, was 
 		if record.State == Rescuing {
 			next.Former = record.Former
 		}
-		if err := k.swap(ctx, member.Name, next, was); err != nil {
-			return err
-		}
-		return k.Notes.Clear(member)
+		return k.swap(ctx, member.Name, next, was)
+	}
+	if err := k.Notes.Clear(member); err != nil { // how far the log went was said in a record that is past
+		return err
 	}
 	entries, err := k.Ask.Backups(ctx, member.Name)
 	if err != nil {
@@ -147,7 +147,26 @@ func (k *Keeper) rescue(ctx context.Context, member plan.Etcd, facts Facts, was 
 	}
 	// Only those of the generation that is rescued can be ahead of what is here.
 	entries = slices.DeleteFunc(entries, func(e backup.Entry) bool { return e.Generation != record.FormerGeneration })
-	return k.build(ctx, member, Build{Marker: k.marker(record, record.Members[0].Name, true), Own: true, Backups: entries})
+	err = k.build(ctx, member, Build{Marker: k.marker(record, record.Members[0].Name, true), Own: true, Backups: entries})
+	if errors.Is(err, ErrNothingToBuild) {
+		return k.giveUp(ctx, member, record, was)
+	}
+	return err
+}
+
+// giveUp says in the record that the data that was to be rescued is gone from this instance: another survivor takes over, or
+// whoever restores.
+func (k *Keeper) giveUp(ctx context.Context, member plan.Etcd, now *Lineage, was store.Version) error {
+	record := now.clone()
+	for _, members := range [][]Member{record.Members, record.Former} {
+		if mine := find(members, func(m Member) bool { return m.Instance == k.Instance }); mine != nil {
+			mine.Lost, mine.Position = "disk", nil
+		}
+	}
+	if err := k.Notes.Set(member, "the data that was to be rescued is not here"); err != nil {
+		return err
+	}
+	return k.swap(ctx, member.Name, record, was)
 }
 
 // build makes the data. If another generation begins meanwhile, the next look finds it, before anything starts.

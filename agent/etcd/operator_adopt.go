@@ -20,6 +20,7 @@ import (
 // Adoptable is all that is known when somebody wants to give a cluster its record.
 type Adoptable struct {
 	Picture
+	Cluster string // of etcd: main or events
 	UID string // of the newest backup's manifest; empty without a backup
 
 	// What follows is known on a node that carries members.
@@ -87,7 +88,7 @@ func (a Adoptable) newest() int {
 func (a Adoptable) fromBackup() (Adoption, error) {
 	if a.Newest == nil {
 		return Adoption{}, fmt.Errorf("%w: no backup is complete, and there is no data here. Masters create a cluster that never was by themselves; "+
-			"to bring one along, put a backup under %s, or run this on the node that has its data", ErrNothingToAdopt, backup.Prefix(a.Cluster()))
+			"to bring one along, put a backup under %s, or run this on the node that has its data", ErrNothingToAdopt, backup.Prefix(a.Cluster))
 	}
 	generation := a.Newest.Generation
 	return Adoption{
@@ -102,17 +103,6 @@ func (a Adoptable) fromBackup() (Adoption, error) {
 			"if one has, run adopt there instead.",
 		},
 	}, nil
-}
-
-// Cluster is the etcd cluster's name.
-func (a Adoptable) Cluster() string {
-	switch {
-	case a.Member != nil:
-		return a.Member.Name
-	case a.Newest != nil:
-		return a.Newest.Cluster
-	}
-	return "CLUSTER"
 }
 
 func (a Adoptable) holder() string {

@@ -16,8 +16,13 @@ type sight struct {
 
 func (s *sight) is(state datadir.State) bool { return s.Found.State == state }
 func (s *sight) marked() bool                { return s.Found.Marker != nil }
-func (s *sight) holds() bool                 { return s.Record.Holder.Instance == s.Self && s.Record.on(s.Self) != nil }
 func (s *sight) older() bool                 { return s.Found.Marker.Generation < s.Record.Generation }
+
+// holds tells whether this instance began what the record says is under way, and has not given it up.
+func (s *sight) holds() bool {
+	m := s.Record.on(s.Self)
+	return s.Record.Holder.Instance == s.Self && m != nil && m.Lost == ""
+}
 
 // me is the member that the data is of, as the record has it, or nil.
 func (s *sight) me() *Member { return s.Record.named(s.Found.Marker.Member) }

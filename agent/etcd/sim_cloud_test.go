@@ -23,22 +23,24 @@ type node struct {
 	seen    time.Time // from when EC2 shows it at all
 	up      bool      // the machine runs
 	volume  *volume
-	unseen  bool // the volume is there, and the machine does not see it yet
+	away    *volume // the volume, while the machine does not see it and has only its own disk
 	note    string
 	config  []byte
 	hosts   string
 
-	wanted     bool // the unit is to run
-	etcd       bool // etcd runs
-	etcdSince  time.Time
-	cutOff     time.Time // until when it does not reach the store
-	alone      time.Time // until when it does not reach the other masters
-	agent      *agent
-	boots      int
-	crashes    []*crash // of its agents, in turn
-	stopped    string   // why only the operator can go on
-	last       string   // what was decided last
-	operations []string // of its first agent
+	wanted    bool // the unit is to run
+	retrying  bool // the unit will be started again
+	etcd      bool // etcd runs
+	etcdSince time.Time
+	cutOff    time.Time // until when it does not reach the store
+	alone     time.Time // until when it does not reach the other masters
+	agent     *agent
+	boots     int
+	crashes   []*crash      // of its agents, in turn
+	fate      func(n *node) // what follows a crash
+	told      []*agent      // all of its agents
+	stopped   string        // why only the operator can go on
+	last      string        // what was decided last
 }
 
 func (n *node) apart() bool { return time.Now().Before(n.alone) }
@@ -104,6 +106,7 @@ func (n *node) terminate(keep bool) {
 	w.later(gap, func() { n.halt("shutting down") })
 	w.later(gap+w.between(time.Millisecond, 20*time.Second), func() {
 		n.become(types.InstanceStateNameTerminated)
+		n.appears()
 		n.volume.lost = true
 		if keep && n.volume.data != nil {
 			w.loose = append(w.loose, n.volume)
@@ -149,7 +152,24 @@ func (n *node) reboot(why string) {
 func (n *node) wipe(why string) {
 	n.w.tell(n.name, "its disk is lost: %s", why)
 	n.volume = &volume{}
-	n.unseen = false
+}
+
+// appears mounts the volume that the machine did not see. What was on its own disk instead is hidden from then on.
+func (n *node) appears() {
+	if n.away == nil {
+		return
+	}
+	back := n.away
+	n.away = nil
+	if d := back.data; d != nil && d.cell.removed[d.id] {
+		// The node has become a member anew meanwhile, under its old name. Neither marker nor record tell one from the other,
+		// and the old one's data would be started in vain for ever. The protocol has no answer to it yet.
+		n.w.stats["open: data of a member before"]++
+		return
+	}
+	n.halt("its disk is seen again")
+	n.volume = back
+	n.w.tell(n.name, "sees its disk again")
 }
 
 // scale is the Auto Scaling group.

@@ -34,12 +34,12 @@ func (d disk) do(ctx context.Context, what string, effect func(v *volume) error)
 func (d disk) Inspect(ctx context.Context, _ plan.Etcd) (found datadir.Found, err error) {
 	err = d.do(ctx, "inspect", func(v *volume) error {
 		found = datadir.Found{State: datadir.Empty}
-		if v.marker != nil && !d.n.unseen {
+		if v.marker != nil {
 			marker := *v.marker
 			found.Marker = &marker
 		}
 		switch {
-		case v.data == nil || d.n.unseen:
+		case v.data == nil:
 		case d.n.etcd:
 			found.State = datadir.Busy
 		case v.data.torn:

@@ -38,18 +38,22 @@ func (n *node) startAgent() {
 		Scheme: "https", ClientPort: 2379, PeerPort: 2380, Unit: "etcd-main.service", Base: map[string]any{"quota-backend-bytes": 8},
 	}
 	n.agent = a
+	n.told = append(n.told, a)
 	w.wg.Go(func() {
 		defer a.cancel()
 		a.run()
 	})
 }
 
-// keep makes the keeper anew, as every attempt to boot does.
+// keep makes the keeper anew, as every attempt to boot does. What EC2 has not found, and since when, is remembered by the
+// agent: with a Word of each attempt's own, two minutes of "not found" would never come together.
 func (a *agent) keep() {
-	word := &Word{Self: a.n.name, Describe: a.describe}
+	if a.word == nil {
+		a.word = &Word{Self: a.n.name, Describe: a.describe}
+	}
 	a.keeper = &Keeper{
 		Records: way{a}, Disk: disk{a}, Notes: memo{a}, Instance: a.n.name, Logger: silentLogger, random: a.random,
-		Ask:  Asked{Trace: a.trace, Backups: a.list, Instances: word.Ask, Dial: a.dial},
+		Ask:  Asked{Trace: a.trace, Backups: a.list, Instances: a.word.Ask, Dial: a.dial},
 		Path: func(path string) (string, error) { return path, nil },
 		Halt: a.haltEtcd, Hosts: a.setHosts, Leads: a.leads, Well: a.well, Observe: a.observe,
 	}
@@ -83,6 +87,9 @@ func (a *agent) run() {
 	for {
 		select {
 		case <-a.wake:
+			if a.sleep(a.ctx, 137*time.Microsecond) != nil { // after whoever woke it, so that the order is the seed's
+				return
+			}
 		case <-time.After(10*time.Minute + a.random(time.Minute)):
 		case <-a.ctx.Done():
 			return
@@ -104,10 +111,15 @@ func (a *agent) sync() error {
 		return err
 	}
 	changed, err := a.keeper.Confirm(ctx, a.member)
-	if err != nil || !changed {
-		return err
+	if err == nil && changed {
+		err = a.apply(ctx)
 	}
-	return a.apply(ctx)
+	if err == nil {
+		a.w.mu.Lock()
+		a.settled = a.ops
+		a.w.mu.Unlock()
+	}
+	return err
 }
 
 func (a *agent) apply(ctx context.Context) error {
@@ -280,16 +292,20 @@ func (n *node) startEtcd() {
 
 // retryEtcd is Restart=always.
 func (n *node) retryEtcd() {
-	n.w.later(5*time.Second+time.Duration(n.w.rng.Int64N(int64(time.Second))), n.startEtcd)
+	if n.retrying {
+		return
+	}
+	n.retrying = true
+	n.w.later(5*time.Second+time.Duration(n.w.rng.Int64N(int64(time.Second))), func() {
+		n.retrying = false
+		n.startEtcd()
+	})
 }
 
 func (n *node) runEtcd() error {
 	var config map[string]any
 	if err := yaml.Unmarshal(n.config, &config); err != nil {
 		return err
-	}
-	if n.unseen {
-		return fmt.Errorf("the disk is not there")
 	}
 	if n.volume.data == nil {
 		data, err := n.firstEtcd(config)

@@ -45,7 +45,8 @@ func (s way) Get(ctx context.Context, key string) (data []byte, version store.Ve
 // Put fails in all ways that S3 and the road to it have: 409 and 5xx with nothing done, 412 to what was done by the same
 // request's first attempt, no answer to what was done, and no answer to what is done later.
 func (s way) Put(ctx context.Context, key string, data []byte, was store.Version) (version store.Version, err error) {
-	err = s.op(ctx, "put "+key, func() error {
+	what, _, _ := strings.Cut("put "+key, "-") // without the nonce of a self-test
+	err = s.op(ctx, what, func() error {
 		w := s.w
 		if s.down() {
 			return errSlow
@@ -96,7 +97,7 @@ func (s way) List(context.Context, string, int) ([]string, error) {
 }
 
 func (s way) Delete(ctx context.Context, key string) error {
-	return s.op(ctx, "delete "+key, func() error {
+	return s.op(ctx, "delete the self-test", func() error {
 		if s.down() || s.chance(s.w.faults.store) {
 			return errFault
 		}

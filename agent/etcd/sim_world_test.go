@@ -78,6 +78,8 @@ type world struct {
 	lines    []string
 	failed   bool
 	stats    map[string]int
+	victim   *node  // whose agents are ended
+	open     string // the end that is known, when there was no better one
 }
 
 // simulate runs one story in a bubble of its own.
@@ -205,18 +207,20 @@ type crash struct {
 
 // agent is one process of the agent on a node.
 type agent struct {
-	w      *world
-	n      *node
-	ctx    context.Context
-	cancel context.CancelFunc
-	rng    *rand.Rand // under w.mu
-	dead   bool
-	ops    int
-	crash  *crash
-	names  []string // of the operations
-	keeper *Keeper
-	member plan.Etcd
-	wake   chan string
+	w       *world
+	n       *node
+	ctx     context.Context
+	cancel  context.CancelFunc
+	rng     *rand.Rand // under w.mu
+	dead    bool
+	ops     int
+	settled int // operations when it was last done with what it had to do
+	crash   *crash
+	names   []string // of the operations
+	keeper  *Keeper
+	word    *Word
+	member  plan.Etcd
+	wake    chan string
 }
 
 // op is everything that an agent does to the world: it takes time on the way there and back, the world may end the agent
@@ -229,7 +233,9 @@ func (a *agent) op(ctx context.Context, what string, effect func() error) error 
 		return errKilled
 	}
 	a.ops++
-	a.names = append(a.names, what)
+	if a.n.fate != nil || a.w.victim == a.n {
+		a.names = append(a.names, what)
+	}
 	hit := a.crash != nil && a.crash.at == a.ops
 	there, back := a.takes(), a.takes()
 	if hit && !a.crash.after {
@@ -238,32 +244,43 @@ func (a *agent) op(ctx context.Context, what string, effect func() error) error 
 			w.tell(a.n.name, "fails: %s", what)
 			return errFault
 		}
-		a.kill("before " + what)
+		a.crashed("before " + what)
 		return errKilled
 	}
 	w.mu.Unlock()
 	if err := a.sleep(ctx, there); err != nil {
 		return err
 	}
-	err := errKilled
-	w.locked(func() {
-		if a.dead {
-			return
-		}
-		err = effect()
-		if hit && a.crash.fails {
-			w.tell(a.n.name, "loses the answer of: %s", what)
-			err = errSlow
-		} else if hit {
-			a.kill("after " + what)
-			err = errKilled
-		}
-	})
-	if err != nil {
+	if err := a.effect(what, hit, effect); err != nil {
 		return err
 	}
 	return a.sleep(ctx, back)
 }
+
+func (a *agent) effect(what string, hit bool, effect func() error) error {
+	w := a.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a.dead {
+		return errKilled
+	}
+	err := effect()
+	switch {
+	case hit && a.crash.fails:
+		w.tell(a.n.name, "loses the answer of: %s", what)
+		err = errSlow
+	case hit:
+		a.crashed("after " + what)
+		err = errKilled
+	}
+	if verb, _, _ := strings.Cut(what, " "); !looks[verb] {
+		w.check()
+	}
+	return err
+}
+
+// looks are operations that change nothing.
+var looks = map[string]bool{"get": true, "trace": true, "list": true, "describe": true, "member": true, "inspect": true, "busy": true, "note?": true}
 
 // takes is how long half an operation lasts. No two end at the same instant, so their order is the seed's.
 func (a *agent) takes() time.Duration {
@@ -291,6 +308,14 @@ func (a *agent) kill(why string) {
 	a.cancel()
 	if a.n.agent == a {
 		a.n.agent = nil
+	}
+}
+
+// crashed is a kill by the test, and what follows it.
+func (a *agent) crashed(why string) {
+	a.kill(why)
+	if n := a.n; n.fate != nil {
+		a.w.later(3*time.Second, func() { n.fate(n) })
 	}
 }
 

@@ -122,7 +122,7 @@ func (k *Keeper) guarding(ctx context.Context, member plan.Etcd) (context.Contex
 	before, _ := k.halted(member)
 	var group sync.WaitGroup
 	group.Go(func() {
-		for ran := time.Now(); ; {
+		for ran := time.Now(); ctx.Err() == nil; {
 			select {
 			case <-ctx.Done():
 				return

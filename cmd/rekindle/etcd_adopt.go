@@ -85,7 +85,7 @@ func (d *desk) adopt(ctx context.Context, others map[string]etcd.Whereabouts, ye
 
 // adoptable gathers what adopt decides by.
 func (d *desk) adoptable(ctx context.Context, others map[string]etcd.Whereabouts) (etcd.Adoptable, error) {
-	a := etcd.Adoptable{Picture: d.Picture, Instance: d.Instance, Member: d.Member, Others: others}
+	a := etcd.Adoptable{Picture: d.Picture, Cluster: d.operator.Cluster, Instance: d.Instance, Member: d.Member, Others: others}
 	if d.Newest != nil {
 		manifest, err := backup.ReadManifest(ctx, d.Store, *d.Newest)
 		if err != nil {

@@ -173,7 +173,9 @@ func (s *stage) compare(ctx context.Context, client *clientv3.Client, what strin
 		return err
 	}
 	s.losses = append(s.losses, loss{what, took, before.State, after, before.generation, record.Generation})
+	made, err := s.made(record)
 	return errors.Join(
+		s.told("restore", made, err),
 		s.told("data", fmt.Sprintf("%s keys, each as it was written", count(after.Keys)), same(before.State, after)),
 		s.told("revision", fmt.Sprintf("%s → %s: higher than any that a client has seen", count(before.Revision), count(after.Revision)),
 			wrongIf(after.Revision <= before.Revision, "revision %d, was %d", after.Revision, before.Revision)),
@@ -182,6 +184,24 @@ func (s *stage) compare(ctx context.Context, client *clientv3.Client, what strin
 		s.told("lineage", fmt.Sprintf("generation %d → %d, %s", before.generation, record.Generation, record.State),
 			wrongIf(record.Generation != before.generation+1 || record.State != etcd.Running, "%+v", record)),
 	)
+}
+
+// made is what the master that began the generation says of the data that it made.
+func (s *stage) made(record *etcd.Lineage) (string, error) {
+	for _, n := range s.masters() {
+		now, err := n.Status()
+		if err != nil {
+			return "", err
+		}
+		for _, e := range now.Etcd {
+			if e.Cluster != s.etcd.Name || e.Built == nil || e.Built.Generation != record.Generation {
+				continue
+			}
+			return fmt.Sprintf("%s made the data of backup %s and its deltas in %s", n.ID, e.Built.Backup,
+				duration(time.Duration(e.Built.Seconds*float64(time.Second)))), wrongIf(e.Built.Backup == "", "%+v: no backup", *e.Built)
+		}
+	}
+	return "", fmt.Errorf("no master says that it made the data of generation %d", record.Generation)
 }
 
 // told shows a check and returns its error.

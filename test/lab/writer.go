@@ -22,7 +22,7 @@ type writer struct {
 
 const (
 	writeEvery = 10 * time.Millisecond
-	writeLimit = time.Second // for one try; the next is another key
+	writeLimit = 200 * time.Millisecond // for one try; the next is another key
 )
 
 func startWriter(ctx context.Context, client *clientv3.Client) *writer {

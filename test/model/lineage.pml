@@ -36,7 +36,23 @@
 /* the machines */
 byte up, halt, dead;     /* running, stopped, terminated; neither: not launched yet */
 byte inc;                /* the volume is on its second instance */
-byte etcd;                /* etcd runs */
+#if defined(LIVE) || defined(KNOWN)
+byte etcd;               /* etcd runs */
+#define START etcd = etcd | me
+#define STOP etcd = etcd & ~me
+#define IDLE (!(etcd & me))
+#define OFF IDLE
+#define RUNS (etcd & me)
+#else
+/* Where the record may be unknown at any time, etcd may start and end at any time wherever rule 1 lets it start so. Then
+   what counts is where it may run, and starting and ending it are no steps. */
+#define etcd (up & SEEN & ~junk & ~(mk ^ inc) & ~note)
+#define START skip
+#define STOP skip
+#define IDLE true
+#define OFF false
+#define RUNS false
+#endif
 byte dat[5];        /* the volume holds sound data of that generation */
 byte junk;               /* the volume holds data of a member that etcd removed: its id never comes back */
 byte hid;                /* the data is there, but the node does not see it: the volume is not attached yet */
@@ -47,7 +63,7 @@ byte rs, rg, mem, lrnr, lost, rinc, rpos, hold, ck, ct, cb;
 bool hinc, cbinc;
 /* etcd: the true voters of each generation; learners and requests under way of the newest */
 byte vot[5], lrn, padd, pprm, prem;
-bool ran, bk, known, cut; /* the cluster served once; a backup exists; the record existed once; the model's bound */
+bool ran, bk, known; /* the cluster served once; a backup exists; the record existed once */
 #ifdef LOG
 byte wr, rwr;            /* who has the one write; whose recorded position has it */
 bool acked, bwr, keep;         /* a majority had it; the backup has it */
@@ -55,8 +71,11 @@ bool acked, bwr, keep;         /* a majority had it; the backup has it */
 #ifdef LATE
 byte late[4];
 #endif
-#ifdef LIVE
+#ifdef FAULTS
 byte faults;
+#endif
+#ifdef LIVE
+bool misled;              /* the next step of a master goes by a stale answer, a failed ping or an unknown record */
 #endif
 
 #define P(x) (((x)&1) + (((x)>>1)&1) + (((x)>>2)&1) + (((x)>>3)&1) + (((x)>>4)&1) + (((x)>>5)&1))
@@ -68,7 +87,6 @@ byte faults;
 #define EMPTY (!(SEEN & me))
 #define SOUND (dat[rg] & ~hid & me)
 #define OLD (SEEN & ~dat[rg] & ~junk & me)
-#define IDLE (!(etcd & me))
 #define MARKED (!((mk ^ inc) & me))
 #define HERE ((mem & ~(rinc ^ inc)) & me)
 #ifdef H9
@@ -77,8 +95,7 @@ byte faults;
 #define NOTED ((note & me) || !(hid & me))
 #endif
 /* a position is a promise not to run: noted first, and taken back by a swap only */
-#ifdef HPOS
-#define H6 note
+#ifdef H5
 #define PROMISE(x, y) (y)
 #else
 #define PROMISE(x, y) (x)
@@ -180,22 +197,32 @@ byte faults;
 /* masters that nobody has heard of yet are all alike: the lowest goes first */
 #define FRESH (up & ~(dat[1]|dat[2]|dat[3]|dat[4]|mem|vot[1]|vot[2]|vot[3]|vot[4]|lrn|padd|pprm|prem|inc|mk|note|junk|hold|cb|ct))
 #define TOUCHED known = 1
-#define SWAP(k, name, g, e) :: d_step { (up & me) && !(FRESH & me & ~LOW(FRESH)) && (g) -> e; TOUCHED; TELL(name) }
+#define SWAP(k, name, g, e) :: d_step { (up & me) && !(FRESH & me & ~LOW(FRESH)) && (g) -> e; TOUCHED; AWAKE; TELL(name) }
 #endif
-#define ACT(name, g, e) :: d_step { (up & me) && (g) -> e; TELL(name) }
-#ifdef LIVE
-#define FAULT(name, g, e) :: d_step { faults < LIVE && (g) -> e; faults++; TELL(name) }
-#define LIVELY(x) (x)
+#define ACT(name, g, e) :: d_step { (up & me) && (g) -> e; AWAKE; TELL(name) }
+#ifdef FAULTS
+#define FAULT(name, g, e) :: d_step { faults < FAULTS && (g) -> e; faults++; TELL(name) }
 #else
 #define FAULT(name, g, e) :: d_step { (g) -> e; TELL(name) }
+#endif
+#ifdef LIVE
+#define LIVELY(x) ((x) || misled)
+#define AWAKE misled = 0
+#else
+#define AWAKE skip
 #define LIVELY(x) true /* what a stale answer, a failed ping or an unknown record could hide is not insisted on */
+#endif
+#ifdef H8
+#define LEAVING 0
+#else
+#define LEAVING (ck == REMOVE -> ct : 0) /* what is gone and being removed does not come back */
 #endif
 #define BECOMING (rs == CREATING || rs == RESTORING || rs == RESCUING)
 
 #define TELL(what) printf("%d ", id); printf(what); printf(" | gen %d state %d members %d learners %d lost %d change %d of %d by %d | voters %d learners %d | up %d etcd %d data %d %d %d %d\n", rg, rs, mem, lrnr, lost, ck, ct, cb, vot[rg], lrn, up, etcd, dat[1], dat[2], dat[3], dat[4])
+#define me (1 << id)
 proctype master(byte id)
 {
-	byte me = 1 << id;
 end:	do
 	/* --- no record, or one whose holder has yet to begin --- */
 #ifdef M3
@@ -211,18 +238,24 @@ end:	do
 	ACT("row: resume", (rs == CREATING || rs == RESTORING) && MYHOLD && !SOUND && IDLE, assert(!vot[rg] || vot[rg] == me); MAKE; RESTORED; vot[rg] = me)
 #endif
 	ACT("row: resume", rs == RESCUING && MYHOLD && OLD && !(note & me) && IDLE, assert(!vot[rg]); RESCUED)
-	ACT("row: resume", BECOMING && MYHOLD && SOUND && MARKED && !(note & me) && IDLE, etcd = etcd | me)
+	ACT("row: resume", BECOMING && MYHOLD && SOUND && MARKED && !(note & me) && OFF, START)
 	SWAP(4, "confirm", BECOMING && MYHOLD && SOUND && (etcd & me), rs = RUNNING; ran = 1; hold = 0; hinc = 0)
 
 	/* --- own data --- */
-	ACT("row: start", rs == RUNNING && SOUND && HERE && MARKED && !((lost | PROMISE(note | rpos, H6)) & me) && IDLE
-		&& LIVELY((ISIN & me) && (REACH || !QLOST)), etcd = etcd | me)
-	FAULT("row: start unknown", (up & SEEN & ~junk & me) && MARKED && !(note & me) && IDLE, etcd = etcd | me)
-	ACT("stop", rs != NONE && (etcd & me) && (!SOUND || !HERE || (BECOMING && !MYHOLD) || !(ISIN & me)), etcd = etcd & ~me)
-#ifdef H3
-	SWAP(5, "row: moved volume", SOUND && (mem & me) && ((rinc ^ inc) & me), SYNC(rinc); lost = lost & ~me; rpos = rpos & ~me)
+#ifdef M7
+	ACT("row: start", (SEEN & ~junk & me) && MARKED && OFF, START)
 #else
-	SWAP(5, "row: moved volume", rs == RUNNING && SOUND && (mem & me) && ((rinc ^ inc) & me), SYNC(rinc); lost = lost & ~me; rpos = rpos & ~me)
+	ACT("row: start", rs == RUNNING && SOUND && HERE && MARKED && !((lost | PROMISE(note | rpos, note)) & me) && OFF
+		&& LIVELY((ISIN & me) && (REACH || !QLOST)), START)
+	ACT("stop", rs != NONE && RUNS && (!SOUND || !HERE || (BECOMING && !MYHOLD) || !(ISIN & me)), STOP)
+#endif
+#ifndef KNOWN
+	FAULT("row: start unknown", (up & SEEN & ~junk & me) && MARKED && !(note & me) && OFF, START)
+#endif
+#ifdef H3
+	SWAP(5, "row: moved volume", SOUND && (mem & me) && ((rinc ^ inc) & me) && !(LEAVING & me), SYNC(rinc); lost = lost & ~me; rpos = rpos & ~me)
+#else
+	SWAP(5, "row: moved volume", rs == RUNNING && SOUND && (mem & me) && ((rinc ^ inc) & me) && !(LEAVING & me), SYNC(rinc); lost = lost & ~me; rpos = rpos & ~me)
 	SWAP(6, "row: moved volume", BECOMING && hold == me && !(lost & me) && (SOUND || (rs == RESCUING && OLD)) && ((rinc ^ inc) & me),
 		SYNC(rinc); hinc = ((inc & me) != 0))
 #endif
@@ -231,9 +264,14 @@ end:	do
 #else
 	ACT("mark", HERE && SOUND && !MARKED && IDLE, SYNC(mk))
 #endif
-	SWAP(7, "taken back", HERE && (SOUND || (rs == RESCUING && MYHOLD && OLD)) && ((lost | note | rpos) & me) && IDLE && LIVELY((lost & me) || !QLOST || REACH), lost = lost & ~me; note = note & ~me; UNPOSITION)
+#ifdef H4
+#define BACK rpos
+#else
+#define BACK (lost | note | rpos)
+#endif
+	SWAP(7, "taken back", HERE && !(LEAVING & lost & me) && (SOUND || (rs == RESCUING && (hold & me) && OLD)) && (BACK & me) && IDLE && LIVELY((lost & me) || !QLOST || REACH), lost = lost & ~me; note = note & ~me; UNPOSITION)
 	ACT("row: set aside older", rs != NONE && OLD && IDLE && !(rs == RESCUING && (hold & me)), WIPE(me))
-	ACT("row: set aside removed", rs != NONE && IDLE && ((SOUND && !(mem & me)) || (SEEN & junk & me)), WIPE(me))
+	ACT("row: set aside removed", rs != NONE && IDLE && ((SOUND && (!(mem & me) || (LEAVING & GONE & me))) || (SEEN & junk & me)), WIPE(me))
 	SWAP(8, "row: lost disk", rs != NONE && EMPTY && HERE && !(lost & me) && !((rs == CREATING || rs == RESTORING) && MYHOLD)
 		&& LIVELY(!(ck == ADD && ct == me && MYCHANGE)) && NOTED, lost = lost | me)
 	ACT("note it first", rs != NONE && EMPTY && HERE && !(lost & me) && !NOTED, note = note | me)
@@ -246,14 +284,14 @@ end:	do
 	SWAP(10, "row: join", ck == REMOVE && MYCHANGE && REACH && !(ISIN & ct), DROP(ct); ENDCHANGE)
 #ifdef M1
 	ACT("row: join", EMPTY && rs == RUNNING && REACH && !(mem & me) && !lrn, padd = padd | me)
-	ACT("row: join", EMPTY && REACH && (lrn & me), MAKE; etcd = etcd | me)
+	ACT("row: join", EMPTY && REACH && (lrn & me), MAKE; START)
 	ACT("row: join", REACH && (lrn & etcd & me), pprm = pprm | me)
 	SWAP(11, "row: join", REACH && (vot[rg] & me) && !(mem & me), mem = mem | me; SYNC(rinc))
 #else
 	SWAP(11, "row: join", EMPTY && rs == RUNNING && REACH && ck == 0 && !(mem & me) && !((lrn | padd) & me) && LIVELY(!GONE && !(lrn & ~mem)),
 		mem = mem | me; lrnr = lrnr | me; SYNC(rinc); ck = ADD; ct = me; BYME)
 	ACT("row: join", ck == ADD && ct == me && MYCHANGE && REACH && !(ISIN & me) && !lrn && !(padd & me) && EMPTY, padd = padd | me)
-	ACT("row: join", ck == ADD && ct == me && MYCHANGE && REACH && (lrn & me) && EMPTY && !(lost & me), MAKE; etcd = etcd | me)
+	ACT("row: join", ck == ADD && ct == me && MYCHANGE && REACH && (lrn & me) && EMPTY && !(lost & me), MAKE; START)
 	SWAP(12, "row: join", (lrnr & me) && HERE && !(lost & me) && SOUND && (etcd & me) && (lrn & me) && (ck == 0 || (ck == ADD && ct == me && MYCHANGE)),
 		ck = PROMOTE; ct = me; BYME)
 	ACT("row: join", ck == PROMOTE && ct == me && MYCHANGE && REACH && SOUND && (etcd & lrn & me) && !(pprm & me), pprm = pprm | me)
@@ -261,10 +299,15 @@ end:	do
 #endif
 	/* a change whose master is gone or slow, or whose target lost its disk, becomes a removal; so a request of an earlier
 	   owner that is done late finds its member removed, and a removal that was sent is never called off */
-#define STUCK (rs == RUNNING && REACH && LIVELY(INSTGONE(cb, cbinc) || (MYCHANGE && (ct & lost))) && LIVELY(!(vot[rg] & me)))
+#define STUCK (rs == RUNNING && REACH && LIVELY(INSTGONE(cb, cbinc) || (cb & halt) || (MYCHANGE && (ct & lost))) && LIVELY(!(etcd & vot[rg] & me)))
 #ifdef M6
 	SWAP(15, "take over a change, its learner left", ck == ADD && !MYCHANGE && STUCK, DROP(ct); ENDCHANGE)
 	SWAP(16, "take over a promotion, its learner left", ck == PROMOTE && STUCK && !MYCHANGE && !(vot[rg] & ct), DROP(ct); ENDCHANGE)
+#elif defined(H6)
+#define TAKEN ((ck == ADD || ck == PROMOTE) && MYCHANGE && (ct != me || (lost & me)) && REACH)
+	SWAP(15, "take over a change", ck && !MYCHANGE && STUCK, BYME)
+	ACT("remove its learner", TAKEN && (lrn & ct) && !(prem & ct), prem = prem | ct)
+	SWAP(16, "end it: not added", TAKEN && !(ISIN & ct), DROP(ct); ENDCHANGE)
 #else
 	SWAP(15, "take over a change", ck && STUCK && !(ck == PROMOTE && (vot[rg] & ct)) && !(ck == REMOVE && MYCHANGE), ck = REMOVE; BYME)
 #endif
@@ -277,7 +320,7 @@ end:	do
 	/* --- no quorum --- */
 	SWAP(19, "row: restore", EMPTY && rs == RUNNING && !(RV & ~GONE) && bk && rg < GENS, assert(!SURVIVES); LOSES(bwr); NEWGEN(RESTORING))
 	ACT("row: position", rs == RUNNING && SOUND && HERE && (LEFT & me) && QLOST && PROMISE(!(note & me), etcd & me) && LIVELY(!REACH),
-		etcd = etcd & ~me; note = note | PROMISE(me, 0))
+		STOP; note = note | PROMISE(me, 0))
 #define SURVIVOR (rs == RUNNING && IDLE && SOUND && HERE && MARKED && (LEFT & me) && QLOST && LIVELY(!REACH))
 	SWAP(20, "row: position", SURVIVOR && !(rpos & me) && PROMISE(note & me, true), POSITION)
 	SWAP(21, "row: rescue", SURVIVOR && !(LEFT & ~rpos) && BEST && rg < GENS, assert(!CANFORM(~rpos)); LOSES(wr & me); NEWGEN(RESCUING))
@@ -298,18 +341,20 @@ end:	do
 
 	/* --- fate --- */
 	FAULT("terminated, its volume with it", ((up | halt) & me) && !(FRESH & me & ~LOW(FRESH)),
-		up = up & ~me; halt = halt & ~me; dead = dead | me; etcd = etcd & ~me; note = note & ~me; WIPE(me))
-	FAULT("etcd ends", etcd & me, etcd = etcd & ~me)
-	FAULT("the disk dies", (up & me) && (SEEN & me), etcd = etcd & ~me; WIPE(me))
+		up = up & ~me; halt = halt & ~me; dead = dead | me; STOP; note = note & ~me; WIPE(me))
+	FAULT("etcd ends", RUNS, STOP)
+	FAULT("the disk dies", (up & me) && (SEEN & me), STOP; WIPE(me))
 #ifdef RETURN
-	FAULT("terminated, its volume stays", ((up | halt) & me) && !(inc & me) && (SEEN & me), up = up & ~me; halt = halt & ~me; dead = dead | me; etcd = etcd & ~me; note = note & ~me)
+	FAULT("terminated, its volume stays", ((up | halt) & me) && !(inc & me) && (SEEN & me), up = up & ~me; halt = halt & ~me; dead = dead | me; STOP; note = note & ~me)
 	:: d_step { (dead & me) && !(inc & me) && (SEEN & me) -> dead = dead & ~me; up = up | me; inc = inc | me; note = note & ~me; TELL("its volume on another instance") }
-	FAULT("the disk is not seen", (up & SEEN & me), etcd = etcd & ~me; hid = hid | me)
+	FAULT("the disk is not seen", (up & SEEN & me), STOP; hid = hid | me)
 	:: d_step { (up & hid & me) -> hid = hid & ~me; TELL("the disk is seen again") }
 #endif
 #ifdef STOPS
-	FAULT("stopped", up & me, up = up & ~me; halt = halt | me; etcd = etcd & ~me)
+	FAULT("stopped", up & me, up = up & ~me; halt = halt | me; STOP)
+	#ifndef STAY
 	:: d_step { halt & me -> halt = halt & ~me; up = up | me; TELL("started again") }
+#endif
 #ifdef OPLOST
 	FAULT("the operator: lost", (halt & mem & me) && !(lost & me), lost = lost | me; TOUCHED)
 #endif
@@ -329,6 +374,12 @@ end:	do
 	|| (rs == RUNNING && !REACH && !(RV & ~TRULYGONE) && !bk)          /* all gone, and never a backup */ \
 	|| (BECOMING && HOLDERGONE && ran && !bk))                         /* the same, in the middle of a rescue */
 
+#ifdef STRICT
+#define ACCEPT false
+#else
+#define ACCEPT ACCEPTED
+#endif
+
 proctype world()
 {
 	byte j = FIRST;
@@ -342,7 +393,8 @@ end:	do
 	:: d_step { CANACKS > 1 -> assert(false) /* two clusters can acknowledge */ }
 	:: d_step { rs != NONE && (vot[rg] & ~RV) -> assert(false) /* a voter that the record does not list */ }
 #ifdef LIVE
-	:: timeout -> assert(HEALED || ACCEPTED); break
+	:: d_step { faults < FAULTS && !misled && rs -> misled = 1; faults++; printf("misled | in the next step\n") }
+	:: timeout -> assert(HEALED || ACCEPT); break
 #endif
 	od
 }

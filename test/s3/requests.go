@@ -2,6 +2,7 @@ package s3
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -30,9 +31,29 @@ type Request struct {
 // recorder stands before the server: it counts requests, and lets faults act.
 type recorder struct {
 	faults *Faults
+	paths  sync.Map // path -> *sync.RWMutex
 
 	mu  sync.Mutex
 	all []Request
+}
+
+// serve has the server answer. What reads an object waits for what writes it: the gateway keeps ETags in files of their own,
+// and would give a reader the old body with the new ETag, with which it could then write over what it never saw. S3 does
+// neither. Parts of an upload are no object yet.
+func (r *recorder) serve(c fiber.Ctx) error {
+	if c.Query("partNumber") != "" {
+		return c.Next()
+	}
+	held, _ := r.paths.LoadOrStore(strings.Clone(c.Path()), new(sync.RWMutex))
+	path := held.(*sync.RWMutex)
+	if method := c.Method(); method == http.MethodGet || method == http.MethodHead {
+		path.RLock()
+		defer path.RUnlock()
+	} else {
+		path.Lock()
+		defer path.Unlock()
+	}
+	return c.Next()
 }
 
 // handle counts a request after it was served. Strings are cloned: fiber uses their memory again.
@@ -52,7 +73,7 @@ func (r *recorder) handle(c fiber.Ctx) error {
 	}
 	fault := r.faults.match(q)
 	q.Fault = fault.name
-	err := fault.act(c)
+	err := fault.act(c, r.serve)
 	if !fault.lost {
 		q.Status = c.Response().StatusCode()
 		q.Bytes = max(0, int64(c.Response().Header.ContentLength()))

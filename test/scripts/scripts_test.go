@@ -19,6 +19,8 @@
 //		runs `rekindle publish DIR $STORE` with the keys of an administrator.
 //	[!] pki VERB [ARG...]
 //		runs `rekindle pki VERB` with the keys of an administrator.
+//	etcd [EXIT CODE] VERB [ARG...]
+//		runs `rekindle etcd VERB --store $STORE` with the keys of an administrator, and compares its exit code.
 //	kms [EXCEPTION]
 //		starts a KMS with one key, $KMSKEY, or has it answer everything with an exception from now on.
 //	upload DIR
@@ -107,6 +109,7 @@ func TestScripts(t *testing.T) {
 			"stock":      command(stock),
 			"publish":    publish,
 			"pki":        pki,
+			"etcd":       command(etcdVerb),
 			"kms":        command(serveKMS),
 			"keypair":    command(keypair),
 			"mirror":     command(mirror),

@@ -161,15 +161,15 @@ func (b *backups) take(ctx context.Context) error {
 // prune removes what need not stay. A failure costs room in the store, nothing else; without the word of the last drill
 // nothing is removed, for it says which backup is known to be good.
 func (b *backups) prune(ctx context.Context, entries []backup.Entry) {
-	ctx, cancel := context.WithTimeout(ctx, pruningLimit)
+	limited, cancel := context.WithTimeoutCause(ctx, pruningLimit, fmt.Errorf("not done within %s", pruningLimit))
 	defer cancel()
 	var done backup.Pruned
-	drill, _, err := b.lastDrill(ctx)
+	drill, _, err := b.lastDrill(limited)
 	if err == nil {
 		k := b.Config.Keep
 		plan := backup.Plan(entries, time.Now(), backup.Keep{All: k.All, Hourly: k.Hourly, Daily: k.Daily},
 			backup.Standing{Generation: b.record.Generation, LastGood: drill.Good})
-		done, err = backup.Prune(ctx, b.Store, plan)
+		done, err = backup.Prune(limited, b.Store, plan)
 	}
 	if err != nil && ctx.Err() == nil {
 		b.Logger.Warn("old backups stay", "etcd", b.Member.Name, "error", err)

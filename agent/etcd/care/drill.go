@@ -160,7 +160,7 @@ func (c *Carer) drillRoom(ctx context.Context, entry backup.Entry) error {
 	if err != nil {
 		return err
 	}
-	need := 2*manifest.Size+manifest.Size/5+drillReserve
+	need := 2*manifest.Size + manifest.Size/5 + drillReserve
 	if free < need {
 		return fmt.Errorf("%s: %d MiB are free, but %d MiB are needed to try a restore: make room, or set etcd.backup.spoolDir",
 			spool, free>>20, need>>20)

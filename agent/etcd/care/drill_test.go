@@ -22,7 +22,7 @@ func TestDrill(t *testing.T) {
 	n := w.start(w.cluster.Members[0], rarely())
 	last := w.put("with a delta")
 	w.covered(last)
-	w.until("a drill", func() bool { d := n.seen().Drill; return d != nil })
+	w.until("a drill", func() bool { return n.seen().Drill != nil && w.drilled().Begun.IsZero() })
 	good := w.drilled()
 	if good.Failed != "" || good.Revision < w.complete()[0].Revision || good.Good != w.complete()[0].ID || !good.Begun.IsZero() {
 		t.Fatalf("%+v", good)

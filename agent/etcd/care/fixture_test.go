@@ -51,8 +51,12 @@ func ours(err error) string {
 	if err == nil {
 		return ""
 	}
+	return oursOf(strings.Split(err.Error(), " Goroutine "))
+}
+
+func oursOf(goroutines []string) string {
 	var left []string
-	for _, goroutine := range strings.Split(err.Error(), " Goroutine ") {
+	for _, goroutine := range goroutines {
 		for _, part := range []string{"etcd/care", "etcd/delta", "etcd/backup", "etcd/restore", "etcd/peers", "agent/store", "watchGrpcStream"} {
 			if strings.Contains(goroutine, part) {
 				left = append(left, goroutine)
@@ -189,6 +193,12 @@ const uid = "0123"
 func newWorld(t *testing.T, members int, o etcdtest.Options) *world {
 	t.Helper()
 	t.Parallel()
+	return newWorldAlone(t, members, o)
+}
+
+// newWorldAlone is for a test that looks at all goroutines: those that run beside others have not begun yet.
+func newWorldAlone(t *testing.T, members int, o etcdtest.Options) *world {
+	t.Helper()
 	o.Plaintext = true
 	w := &world{t: t, cluster: etcdtest.Start(t, members, o), store: newStore(t), nodes: map[string]*node{}}
 	w.client = w.cluster.Client(t)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +70,42 @@ func TestFence(t *testing.T) {
 	if err := term.surely(t.Context()); !errors.Is(err, delta.ErrFenced) {
 		t.Errorf("fenced before: %v", err)
 	}
+}
+
+// When Run returns nothing of it runs on, not for a moment, although a delta, or a backup, is being uploaded.
+func TestTheEndJoinsAll(t *testing.T) {
+	w := newWorldAlone(t, 1, etcdtest.Options{})
+	blocked := make(chan struct{}, 10)
+	n := w.start(w.cluster.Members[0], rarely())
+	w.covered(w.put("one"))
+	w.store.before(func(ctx context.Context, key string) error {
+		blocked <- struct{}{}
+		<-ctx.Done()
+		time.Sleep(300 * time.Millisecond) // a store takes its time to give up
+		return ctx.Err()
+	})
+	w.put("two")
+	<-blocked
+	n.stop()
+	if left := w.running(); left != "" {
+		t.Errorf("goroutines are left beside a stream:\n%s", left)
+	}
+	c := rarely()
+	c.Interval, c.NoDeltas = time.Second, true
+	n = w.start(w.cluster.Members[0], c)
+	<-blocked
+	n.stop()
+	if left := w.running(); left != "" {
+		t.Errorf("goroutines are left beside an upload:\n%s", left)
+	}
+}
+
+// running are our goroutines at this moment, but for this test's own.
+func (w *world) running() string {
+	w.t.Helper()
+	buffer := make([]byte, 8<<20)
+	all := strings.Split(string(buffer[:runtime.Stack(buffer, true)]), "\n\n")
+	return oursOf(slices.DeleteFunc(all, func(g string) bool { return strings.Contains(g, "testing.") }))
 }
 
 func TestStands(t *testing.T) {
@@ -173,5 +212,22 @@ func TestSettle(t *testing.T) {
 	d.end()
 	if len(stopped) != 3 || len(d.streams) != 0 {
 		t.Errorf("stopped %v", stopped)
+	}
+}
+
+// What counts is the latest backup, although the deltas of the one before reach further for a while.
+func TestTheLatestIsFollowed(t *testing.T) {
+	t.Parallel()
+	var stopped []string
+	own := &term{Carer: &Carer{Store: newStore(t)}, record: &etcd.Lineage{UID: uid, Generation: 1}}
+	d := &deltas{term: own, streams: []*stream{followed("1/a", 200, &stopped), followed("1/b", 150, &stopped)}}
+	b := &backups{term: own, deltas: d, read: "1/b"}
+	err := b.follow(t.Context(), []backup.Entry{
+		{ID: "1/a", Generation: 1, Revision: 100, Complete: true, Deltas: []backup.DeltaEntry{{Base: 100, Last: 200}}},
+		{ID: "1/b", Generation: 1, Revision: 150, Complete: true},
+		{ID: "2/c", Generation: 2, Revision: 900, Complete: true},
+	})
+	if err != nil || d.counts.Load() != d.streams[1] || len(stopped) > 0 || b.settled {
+		t.Errorf("%v, stopped %v, settled %t", err, stopped, b.settled)
 	}
 }

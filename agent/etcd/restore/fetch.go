@@ -20,8 +20,8 @@ import (
 const (
 	rangeLow  = 8 << 20  // bytes: a request covers as many frames as it takes to be so long,
 	rangeHigh = 16 << 20 // unless it would be longer than this
-	// writeStep is how much is written at once. Of larger writes ext4 makes larger folios in the page cache, and on Linux 6.18
-	// looking for those takes several times as long as the copy: 2 GiB in steps of 8 MiB 5 s, in these 0.5 s.
+	// writeStep is how much is written at once. Larger writes to the page cache took several times as long on ext4 and
+	// Linux 6.18: docs/decisions/009-restore.md.
 	writeStep = 256 << 10
 )
 

@@ -38,12 +38,15 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
-// silent never delivers anything until the request is given up.
-type silent struct{ io.ReadCloser }
+// silent delivers nothing, and ends only when the request is given up.
+type silent struct {
+	io.ReadCloser
+	ctx context.Context
+}
 
-func (silent) Read([]byte) (int, error) {
-	time.Sleep(200 * time.Millisecond) // longer than the patience of the test, which a real connection would notice
-	return 0, os.ErrDeadlineExceeded
+func (s silent) Read([]byte) (int, error) {
+	<-s.ctx.Done()
+	return 0, s.ctx.Err()
 }
 
 func isSnapshot(key string) bool { return strings.HasSuffix(key, "/snapshot.zst") }
@@ -67,7 +70,7 @@ func TestRidesOut(t *testing.T) {
 		},
 		"a stall": func(n int, _ string, b io.ReadCloser) (io.ReadCloser, error) {
 			if n == 1 {
-				return silent{b}, nil
+				return silent{b, nil}, nil
 			}
 			return pass(b)
 		},
@@ -82,7 +85,9 @@ func TestRidesOut(t *testing.T) {
 			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			o := order(t, e)
 			b := newBuild(o)
-			b.patience = 100 * time.Millisecond
+			if name == "a stall" {
+				b.patience = 300 * time.Millisecond // in the others only what they provoke may end a request
+			}
 			faulty := &faulty{all: blobs, change: func(n int, key string, _ int64, body io.ReadCloser) (io.ReadCloser, error) {
 				return change(n, key, body)
 			}}

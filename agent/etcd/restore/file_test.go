@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+	"go.etcd.io/etcd/server/v3/storage/schema"
 
 	"rekindle/agent/etcd/backup"
 )
@@ -35,7 +36,7 @@ func TestFromFile(t *testing.T) {
 		"a database, moved":  {raw, true, nil},
 		"a snapshot":         {summed, false, nil},
 		"a snapshot, moved":  {summed, true, nil},
-		"a damaged snapshot": {damaged(summed, 5<<20), false, ErrCorrupt},
+		"a damaged snapshot": {damaged(summed, 5<<20+2000), false, ErrCorrupt},
 		"a damaged database": {withoutPages(raw), false, ErrCorrupt},
 		"half a database":    {raw[:len(raw)/2&^4095], false, ErrCorrupt},
 		"something else":     {make([]byte, 1<<20), false, ErrCorrupt},
@@ -105,5 +106,42 @@ func TestFromFileInUse(t *testing.T) {
 			t.Error(err)
 		}
 		nothing(t, o)
+	}
+}
+
+// A bump begins at the revision that etcd would start with, which is the compaction's when no key is as new. etcdutl looks at
+// the keys alone, and would give out revisions again.
+func TestBumpBeginsAtTheCompaction(t *testing.T) {
+	_, e := fixture(t)
+	o := order(t, backup.Entry{})
+	o.Bump = 7
+	path := filepath.Join(filepath.Dir(o.Dir), "db")
+	raw, err := os.ReadFile(filepath.Join(shared.dir, "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(schema.Meta.Name()).Put(schema.FinishedCompactKeyName, revision(20_000, 0))
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := FromFile(deadline(t), path, o)
+	if err != nil || r.Reached != 20_000 || r.Revision != 20_007 {
+		t.Errorf("reached %d, revision %d, %v", r.Reached, r.Revision, err)
+	}
+	name := string(schema.ScheduledCompactKeyName)
+	if got, want := dump(t, byEtcdutl(t, path, o))["meta"][name], string(revision(e.Revision+7, 0)); got != want {
+		t.Errorf("etcdutl compacts at %x, not at %x: is there a difference any more?", got, want)
+	}
+	if got, want := dump(t, o.Dir)["meta"][name], string(revision(20_007, 0)); got != want {
+		t.Errorf("compacted at %x, want %x", got, want)
 	}
 }

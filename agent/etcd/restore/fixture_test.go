@@ -158,5 +158,9 @@ func (f *faulty) Open(ctx context.Context, key string, offset, length int64) (io
 	if err != nil {
 		return nil, err
 	}
-	return f.change(n, key, offset, body)
+	body, err = f.change(n, key, offset, body)
+	if s, ok := body.(silent); ok {
+		return silent{s.ReadCloser, ctx}, err
+	}
+	return body, err
 }

@@ -17,10 +17,7 @@ func report(w io.Writer, samples []sample) error {
 			return err
 		}
 	}
-	if err := line(w, "rebuild_database_mib", "MiB", samples, func(s sample) float64 { return float64(s.database) / (1 << 20) }); err != nil {
-		return err
-	}
-	return line(w, "rebuild_agent_peak_rss_mb", "MB", samples, func(s sample) float64 { return float64(s.rss) / 1e6 })
+	return line(w, "rebuild_database_mib", "MiB", samples, func(s sample) float64 { return float64(s.database) / (1 << 20) })
 }
 
 // line prints the median with its extremes.

@@ -30,7 +30,6 @@ func partName(part string) string { return "rebuild_restore_" + part + "_seconds
 type sample struct {
 	spans    map[string]time.Duration
 	database int64 // bytes
-	rss      int64 // bytes: the most that the agent had resident
 }
 
 func (s *sample) measure(master *node.Node, killed, served time.Time) error {
@@ -40,9 +39,6 @@ func (s *sample) measure(master *node.Node, killed, served time.Time) error {
 	}
 	log, err := os.ReadFile(master.Log)
 	if err != nil {
-		return err
-	}
-	if s.rss, err = peak(master.PID()); err != nil {
 		return err
 	}
 	if s.spans, err = split(timeline, killed, master.Started(), served); err != nil {
@@ -94,19 +90,4 @@ func (s *sample) restore(log string) error {
 		return nil
 	}
 	return errors.New("the agent's log does not say that etcd was restored")
-}
-
-// peak is the most memory that a process had resident.
-func peak(pid int) (int64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
-			return kib << 10, nil
-		}
-	}
-	return 0, fmt.Errorf("process %d: no VmHWM", pid)
 }
