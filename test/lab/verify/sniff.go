@@ -2,15 +2,19 @@ package verify
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"rekindle/agent/host"
 	"rekindle/test/lab/region"
 )
 
@@ -63,11 +67,12 @@ func (s *Sniffer) sample() {
 	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		readTable("/proc/self/net/"+table, remotes)
 	}
+	running := processes()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.samples++
 	for _, n := range s.region.Nodes() {
-		for _, pid := range append(n.Processes(), n.PID()) {
+		for _, pid := range append(running[n.Root], n.PID()) {
 			if pid == 0 {
 				continue
 			}
@@ -84,6 +89,32 @@ func (s *Sniffer) sample() {
 			}
 		}
 	}
+}
+
+// processes are the PIDs of all nodes' units, by the node's root: /proc is walked once for all of them.
+func processes() map[string][]int {
+	marker := []byte(host.RootEnv + "=")
+	all := map[string][]int{}
+	found, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return all
+	}
+	for _, path := range found {
+		environ, err := os.ReadFile(path)
+		if err != nil {
+			continue // another user's, or gone
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		for variable := range bytes.SplitSeq(environ, []byte{0}) {
+			if root, ok := bytes.CutPrefix(variable, marker); ok {
+				all[string(root)] = append(all[string(root)], pid)
+			}
+		}
+	}
+	return all
 }
 
 func socketsOf(pid int) []string {
