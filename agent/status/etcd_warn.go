@@ -68,9 +68,9 @@ func (e *Etcd) noBackup(now time.Time) string {
 	case !e.Leads || b == nil || b.ID != "":
 		return ""
 	case b.Failed != "":
-		return "there is no backup: " + b.Failed
+		return "no backup of this generation is known: " + b.Failed
 	case b.Interval > 0 && now.Sub(e.Led) > intervalsMissed*b.interval():
-		return "there is no backup, and none was finished since " + clock(e.Led)
+		return "no backup of this generation is known, and none was finished since " + clock(e.Led)
 	}
 	return ""
 }
@@ -92,10 +92,14 @@ func (e *Etcd) backupFailing(now time.Time) string {
 
 func (e *Etcd) deltaLags(now time.Time) string {
 	d := e.Delta
-	if !e.Leads || d == nil || now.Sub(e.stored()) <= max(deltaLagWarned, intervalsMissed*d.interval()) {
+	if !e.Leads || d == nil {
 		return ""
 	}
-	text := "what was written after " + clock(e.stored()) + " is stored nowhere else"
+	limit, stored := max(deltaLagWarned, intervalsMissed*d.interval()), e.stored()
+	if stored.IsZero() || now.Sub(stored) <= limit || now.Sub(e.Led) <= limit { // a new leader learns first how far the last one came
+		return ""
+	}
+	text := "what was written after " + clock(stored) + " is stored nowhere else"
 	if d.Failed != "" {
 		text += ": " + d.Failed
 	}

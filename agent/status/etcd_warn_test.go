@@ -35,7 +35,7 @@ func TestEtcdWarnings(t *testing.T) {
 			[]Reason{ReasonEtcdBackupFailing}, ": 403"},
 		{"old, and it has just begun to lead", interval, func(e *Etcd) { e.Backup.Taken = ago(day * time.Second) }, nil, ""},
 		{"old, and it does not fail", 3*interval + time.Second, func(e *Etcd) { e.Backup.Taken = ago(4 * interval) }, []Reason{ReasonEtcdBackupFailing}, "none was finished"},
-		{"none", time.Minute, func(e *Etcd) { e.Backup = &EtcdBackup{Interval: 900, Failed: "403"} }, []Reason{ReasonEtcdNoBackup}, "no backup: 403"},
+		{"none", time.Minute, func(e *Etcd) { e.Backup = &EtcdBackup{Interval: 900, Failed: "403"} }, []Reason{ReasonEtcdNoBackup}, "is known: 403"},
 		{"none yet", 3 * interval, func(e *Etcd) { e.Backup = &EtcdBackup{Interval: 900} }, nil, ""},
 		{"none for long", 3*interval + time.Second, func(e *Etcd) { e.Backup = &EtcdBackup{Interval: 900} }, []Reason{ReasonEtcdNoBackup}, "none was finished"},
 		{"none wanted", 100 * interval, func(e *Etcd) { e.Backup, e.Delta, e.Drill = nil, nil, nil }, nil, ""},
@@ -48,6 +48,10 @@ func TestEtcdWarnings(t *testing.T) {
 		{"deltas are rare", time.Hour, func(e *Etcd) {
 			e.Backup.Taken, e.Delta.Proved, e.Delta.Interval = ago(time.Hour/4), ago(25*time.Minute), 600
 		}, nil, ""},
+		{"lag of the last leader", time.Minute, func(e *Etcd) { e.Backup.Taken, e.Delta = ago(10*time.Minute), &EtcdDelta{Interval: 2} }, nil, ""},
+		{"lag that stays", 61 * time.Second, func(e *Etcd) { e.Backup.Taken, e.Delta = ago(10*time.Minute), &EtcdDelta{Interval: 2} },
+			[]Reason{ReasonEtcdDeltaLag}, "stored nowhere else"},
+		{"just elected", time.Second, func(e *Etcd) { e.Backup, e.Delta = &EtcdBackup{Interval: 900}, &EtcdDelta{Interval: 2} }, nil, ""},
 		{"drill", time.Hour, func(e *Etcd) { e.Drill.Failed = "torn" }, []Reason{ReasonEtcdDrillFailed}, "backup 3/x could not be restored: torn"},
 		{"differ", time.Hour, func(e *Etcd) { e.Equal = "differs: i-2 (x)" }, []Reason{ReasonEtcdMembersDiffer}, "differs: i-2 (x)"},
 		{"not compared", time.Hour, func(e *Etcd) { e.Equal = "not comparable: x" }, nil, ""},
@@ -90,22 +94,26 @@ func TestEtcdWarnings(t *testing.T) {
 
 // A node that merely follows does not alarm about what the leader's node keeps, whatever it knows of it.
 func TestEtcdFollowersDoNotWarn(t *testing.T) {
-	b := quietBoard(t)
-	e := fullEtcd()
-	e.Lineage.Unknown, e.Aside = "", []EtcdAside{}
-	e.Equal, e.Backup.Taken, e.Delta.Proved = "differs: i-2", time.Time{}, time.Time{}
-	b.become(e)
-	if got := warningsOf(b); len(got) != 5 {
-		t.Fatalf("as a leader it warns of %v", got)
-	}
-	b.Etcd("main", func(e *Etcd) { e.Leads = false })
-	if got := warningsOf(b); len(got) > 0 {
-		t.Errorf("as a follower it warns of %v", got)
-	}
-	b.Etcd("main", func(f *Etcd) { f.Backup, f.Delta, f.Drill = e.Backup, e.Delta, e.Drill })
-	if got := warningsOf(b); len(got) > 0 {
-		t.Errorf("a follower that knows of backups warns of %v", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := quietBoard(t)
+		b.Etcd("main", func(e *Etcd) { e.Leads = true })
+		time.Sleep(time.Hour)
+		e := fullEtcd()
+		e.Lineage.Unknown, e.Aside = "", []EtcdAside{}
+		e.Equal, e.Backup.Taken, e.Delta.Proved = "differs: i-2", time.Now().Add(-time.Hour), time.Time{}
+		b.become(e)
+		if got := warningsOf(b); len(got) != 5 {
+			t.Fatalf("as a leader it warns of %v", got)
+		}
+		b.Etcd("main", func(e *Etcd) { e.Leads = false })
+		if got := warningsOf(b); len(got) > 0 {
+			t.Errorf("as a follower it warns of %v", got)
+		}
+		b.Etcd("main", func(f *Etcd) { f.Backup, f.Delta, f.Drill = e.Backup, e.Delta, e.Drill })
+		if got := warningsOf(b); len(got) > 0 {
+			t.Errorf("a follower that knows of backups warns of %v", got)
+		}
+	})
 }
 
 // A warning stands since it was first given, whatever its words become; and clusters do not take each other's away.

@@ -99,6 +99,25 @@ var etcds = map[string]func() Etcd{
 		e.Delta, e.Drill = nil, nil
 		return e
 	},
+	"elected": func() Etcd { // a leader that has not looked at the store yet
+		e := leadingEtcd()
+		e.Led, e.Equal, e.Compared, e.Backup, e.Delta, e.Drill = at(7199), "", time.Time{}, &EtcdBackup{Interval: 900}, &EtcdDelta{Interval: 2}, nil
+		for i := range e.Members {
+			e.Members[i].Health, e.Members[i].DBSize = "", 0
+		}
+		return e
+	},
+	"first": func() Etcd { // a new cluster whose first backup failed
+		e := leadingEtcd()
+		e.Lineage.Generation, e.Delta, e.Drill = 1, &EtcdDelta{Interval: 2}, nil
+		e.Backup = &EtcdBackup{Interval: 900, Failed: "spool /var/lib/rekindle/spool: no space left on device", FailedAt: at(7190)}
+		return e
+	},
+	"disabled": func() Etcd {
+		e := leadingEtcd()
+		e.Backup, e.Delta, e.Drill = nil, nil, nil
+		return e
+	},
 	"nospace": func() Etcd {
 		e := leadingEtcd()
 		e.Members[0].DBSize, e.Members[0].InUse = 8<<30, 7900<<20

@@ -152,7 +152,9 @@ func (e *Etcd) collectStored(out sample) {
 	}
 	if d := e.Delta; d != nil {
 		out.gauge(etcdDeltaFailedMetric, truth(d.Failed != ""), e.Cluster)
-		out.gauge(etcdReachesMetric, float64(d.Reaches), e.Cluster)
+		if d.Reaches > 0 {
+			out.gauge(etcdReachesMetric, float64(d.Reaches), e.Cluster)
+		}
 		out.gauge(etcdHeldMetric, float64(d.Held), e.Cluster)
 		out.time(etcdProvedMetric, d.Proved, e.Cluster)
 	}

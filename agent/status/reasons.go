@@ -95,7 +95,7 @@ func Reasons() []Explanation {
 			"bring etcd/*/lineage.json back from the bucket's older versions, or say what is true with `rekindle etcd adopt`"},
 		{ReasonEtcdRecordUnknown, "nobody can tell what etcd's lineage says, so nothing but a member's own data starts",
 			"allow s3:GetObject, s3:PutObject and s3:ListBucket on the store to the instance's role, and check the way to it"},
-		{ReasonEtcdNoBackup, "the cluster has no backup of this generation: a loss of all masters would lose it",
+		{ReasonEtcdNoBackup, "no backup of the cluster's generation is known: a loss of all masters would lose what was written in it",
 			"do what the message says; `rekindle etcd snapshot` takes one by hand"},
 		{ReasonEtcdBackupFailing, "no full backup of etcd was finished for three intervals",
 			"do what the message says: s3:PutObject and s3:AbortMultipartUpload on the store, room in etcd.backup.spoolDir"},

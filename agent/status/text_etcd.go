@@ -100,7 +100,7 @@ func (p *page) etcdStored(e *Etcd, line func(name, text string)) {
 		line("compared", fmt.Sprintf("%s, %s ago", e.Equal, p.long(e.Compared)))
 	}
 	if b := e.Backup; b == nil {
-		line("backup", "none is known yet; or etcd.backup.disabled is set")
+		line("backup", "none are taken: etcd.backup.disabled is set")
 	} else {
 		line("backup", b.words(p))
 		if b.Failed != "" {
@@ -118,8 +118,11 @@ func (p *page) etcdStored(e *Etcd, line func(name, text string)) {
 
 // words is "3/20260314T092653Z-48213, 4 min 10 s ago, revision 48213, 312 MiB (41 MiB stored), 37 kept".
 func (b *EtcdBackup) words(p *page) string {
-	if b.ID == "" {
-		return "NONE of this generation"
+	switch {
+	case b.ID == "" && b.Failed == "":
+		return "none of this generation is known yet"
+	case b.ID == "":
+		return "NONE of this generation is known"
 	}
 	return fmt.Sprintf("%s, %s ago, revision %d, %s (%s stored), %d kept",
 		b.ID, p.long(b.Taken), b.Revision, Bytes(b.Size), Bytes(b.Stored), b.Count)
@@ -130,12 +133,14 @@ func (e *Etcd) risk(p *page) string {
 	const lost = ", if all masters were lost now"
 	stored := e.stored()
 	switch {
-	case e.Backup == nil && e.Delta == nil:
-		return ""
+	case e.Backup == nil || stored.IsZero() && e.Backup.Failed == "":
+		return "" // nothing is known yet
+	case stored.IsZero() && e.Lineage != nil && e.Lineage.Generation > 1:
+		return "EVERYTHING of this generation" + lost
 	case stored.IsZero():
 		return "EVERYTHING" + lost
-	case e.Delta == nil:
-		return "the last " + p.long(stored) + " of writes" + lost + "; no deltas are stored"
+	case e.Delta == nil || e.Delta.Proved.IsZero():
+		return "the last " + p.long(stored) + " of writes" + lost
 	}
 	return fmt.Sprintf("the last %s of writes%s; stored to revision %d", p.long(stored), lost, e.Delta.Reaches)
 }
