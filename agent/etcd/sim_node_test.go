@@ -27,6 +27,15 @@ func (n *node) startAgent() {
 	if n.agent != nil || !n.up || w.ctx.Err() != nil {
 		return
 	}
+	a := n.newAgent()
+	w.wg.Go(func() {
+		defer a.cancel()
+		a.run()
+	})
+}
+
+func (n *node) newAgent() *agent {
+	w := n.w
 	a := &agent{w: w, n: n, rng: rand.New(rand.NewPCG(w.seed, uint64(len(n.name))<<32|uint64(n.boots)<<16|number(n.name))), wake: make(chan string, 1)}
 	if n.boots < len(n.crashes) {
 		a.crash = n.crashes[n.boots]
@@ -39,10 +48,7 @@ func (n *node) startAgent() {
 	}
 	n.agent = a
 	n.told = append(n.told, a)
-	w.wg.Go(func() {
-		defer a.cancel()
-		a.run()
-	})
+	return a
 }
 
 // keep makes the keeper anew, as every attempt to boot does. What EC2 has not found, and since when, is remembered by the

@@ -77,6 +77,7 @@ type world struct {
 	ids      uint64
 	lines    []string
 	failed   bool
+	lenient  bool // nothing is checked
 	stats    map[string]int
 	victim   *node  // whose agents are ended
 	open     string // the end that is known, when there was no better one
