@@ -21,7 +21,7 @@ import (
 type Adoptable struct {
 	Picture
 	Cluster string // of etcd: main or events
-	UID string // of the newest backup's manifest; empty without a backup
+	UID     string // of the newest backup's manifest; empty without a backup
 
 	// What follows is known on a node that carries members.
 	Member   *plan.Etcd // nil: elsewhere

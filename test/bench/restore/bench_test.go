@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 )
 
 // The benchmark starts itself again, and in a test that is the test's binary.
