@@ -143,6 +143,8 @@ func prospect(steps []Step) Prospect {
 	return came
 }
 
+const risen = "Revisions rise by a billion, so that watches break and clients list anew."
+
 // Cost says what is lost with a prospect. reach is of the newest backup, nil without one.
 func (o Outlook) Cost(now time.Time, reach *Reach) []string {
 	switch o.Prospect {
@@ -160,7 +162,7 @@ func (o Outlook) Cost(now time.Time, reach *Reach) []string {
 			lines = append(lines, fmt.Sprintf("If backup %s reaches farther than that data (revision %d, %s), it is restored instead.",
 				reach.Backup, reach.Revision, Age(now, reach.Until)))
 		}
-		return lines
+		return append(lines, risen)
 	case Restored:
 		if reach == nil {
 			return nil
@@ -169,7 +171,7 @@ func (o Outlook) Cost(now time.Time, reach *Reach) []string {
 			fmt.Sprintf("Nobody is left who has data. The first master without data restores backup %s with %s,", reach.Backup, Count(reach.Deltas, "delta")),
 			fmt.Sprintf("up to revision %d. Lost: everything after that; the last of it was stored at %s, %s.",
 				reach.Revision, reach.Until.UTC().Format(time.RFC3339), Age(now, reach.Until)),
-			"Revisions rise by a billion, so that watches break and clients list anew.",
+			risen,
 		}
 	case Begun:
 		return []string{"The cluster had never served. A master without data creates it again: it begins empty."}
