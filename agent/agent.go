@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -151,15 +152,15 @@ func (a *Agent) sync(ctx context.Context, n *node) (err error) {
 	return err
 }
 
-// settle confirms etcd members that were created just now, and applies once more: their configuration then says
-// "existing".
+// settle confirms etcd members, and applies once more where one was given a configuration that is for its first start only:
+// with "new", or with the members that it joined.
 func (a *Agent) settle(ctx context.Context, n *node) (err error) {
 	if len(n.want.Etcd) == 0 {
 		return nil
 	}
 	ctx, span := status.Step(ctx, "etcd: confirm")
 	defer func() { span.Done(err) }()
-	created := false
+	first := false
 	for _, member := range n.want.Etcd {
 		ctx, cancel := context.WithTimeout(ctx, n.config.Timeouts.Etcd)
 		confirmed, err := n.keeper.Confirm(ctx, member)
@@ -167,9 +168,10 @@ func (a *Agent) settle(ctx context.Context, n *node) (err error) {
 		if err != nil {
 			return err
 		}
-		created = created || confirmed
+		// What Confirm has to do may be done already, by those who watch the member.
+		first = first || confirmed || slices.ContainsFunc(n.report.Changes, func(c apply.Change) bool { return c.Name == member.ConfigPath })
 	}
-	if !created {
+	if !first {
 		return nil
 	}
 	more, err := n.engine.Apply(ctx, n.want)

@@ -149,8 +149,8 @@ func (a *Agent) haltEtcd(ctx context.Context, member plan.Etcd) error {
 	}
 }
 
-// watchEvery is how often a running member's record is read.
-const watchEvery = 5 * time.Second
+// watchEvery is how often a running member's record is read. A member that joins waits for the others to know its name.
+const watchEvery = 2 * time.Second
 
 // watchMembers looks after the members that run here, and after their clusters while they lead them, until the agent is told
 // to stop.

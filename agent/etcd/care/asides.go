@@ -2,6 +2,7 @@ package care
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"rekindle/agent/etcd"
@@ -46,7 +47,7 @@ func (c *Carer) lookAside(ctx context.Context) error {
 	}
 	shown := make([]status.EtcdAside, 0, len(all))
 	for _, a := range all {
-		shown = append(shown, status.EtcdAside{Path: a.Path, Since: a.Since, Bytes: a.Bytes, Why: a.Why})
+		shown = append(shown, status.EtcdAside{Path: filepath.Join(c.Member.DataDir, filepath.Base(a.Path)), Since: a.Since, Bytes: a.Bytes, Why: a.Why})
 	}
 	c.show(func(e *status.Etcd) { e.Aside = shown })
 	return nil
