@@ -71,7 +71,7 @@ func (k *Keeper) claim(ctx context.Context, member plan.Etcd, facts Facts, was s
 	record := facts.Record.clone()
 	mine := record.named(facts.Found.Marker.Member)
 	own := k.self(member, mine.Name)
-	own.Learner = mine.Learner
+	own.Learner, own.PeerURL = mine.Learner, mine.PeerURL // the peer URL is what etcd's own list has
 	*mine = own
 	if c := record.Change; c != nil && c.Kind == Remove && c.Member == mine.Name {
 		record.Change = nil // whoever began it took the member for gone
