@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,8 +29,7 @@ func (a *account) describe(_ context.Context, in *ec2.DescribeInstancesInput, _ 
 	}
 	ids := in.Filters[0].Values
 	a.asked = append(a.asked, ids)
-	page := 0
-	fmt.Sscan(aws.ToString(in.NextToken), &page)
+	page, _ := strconv.Atoi(aws.ToString(in.NextToken)) // without one it is the first
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return a.states[id] == "" })
 	out := new(ec2.DescribeInstancesOutput)
 	if page < len(ids) {

@@ -137,11 +137,13 @@ func TestBumpBeginsAtTheCompaction(t *testing.T) {
 	if err != nil || r.Reached != 20_000 || r.Revision != 20_007 {
 		t.Errorf("reached %d, revision %d, %v", r.Reached, r.Revision, err)
 	}
-	name := string(schema.ScheduledCompactKeyName)
-	if got, want := dump(t, byEtcdutl(t, path, o))["meta"][name], string(revision(e.Revision+7, 0)); got != want {
+	meta := func(in map[string]map[string]string) string {
+		return in["meta"][string(schema.ScheduledCompactKeyName)]
+	}
+	if got, want := meta(dump(t, byEtcdutl(t, path, o))), string(revision(e.Revision+7, 0)); got != want {
 		t.Errorf("etcdutl compacts at %x, not at %x: is there a difference any more?", got, want)
 	}
-	if got, want := dump(t, o.Dir)["meta"][name], string(revision(20_007, 0)); got != want {
+	if got, want := meta(dump(t, o.Dir)), string(revision(20_007, 0)); got != want {
 		t.Errorf("compacted at %x, want %x", got, want)
 	}
 }
