@@ -55,6 +55,9 @@ func TestRescuerForgetsItsNote(t *testing.T) {
 			holder.startAgent()
 			w.want = 2
 		})
-		w.settles(time.Hour) // and nobody has a note then
+		w.settles(time.Hour)
+		if holder.note != "" {
+			t.Errorf("it still notes %q", holder.note)
+		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,19 +29,20 @@ type node struct {
 	config  []byte
 	hosts   string
 
-	wanted    bool // the unit is to run
-	retrying  bool // the unit will be started again
-	etcd      bool // etcd runs
-	etcdSince time.Time
-	cutOff    time.Time // until when it does not reach the store
-	alone     time.Time // until when it does not reach the other masters
-	agent     *agent
-	boots     int
-	crashes   []*crash      // of its agents, in turn
-	fate      func(n *node) // what follows a crash
-	told      []*agent      // all of its agents
-	stopped   string        // why only the operator can go on
-	last      string        // what was decided last
+	wanted     bool // the unit is to run
+	retrying   bool // the unit will be started again
+	writtenOff bool // by the operator
+	etcd       bool // etcd runs
+	etcdSince  time.Time
+	cutOff     time.Time // until when it does not reach the store
+	alone      time.Time // until when it does not reach the other masters
+	agent      *agent
+	boots      int
+	crashes    []*crash      // of its agents, in turn
+	fate       func(n *node) // what follows a crash
+	told       []*agent      // all of its agents
+	stopped    string        // why only the operator can go on
+	last       string        // what was decided last
 }
 
 func (n *node) apart() bool { return time.Now().Before(n.alone) }
@@ -200,10 +202,7 @@ func (a *agent) describe(ctx context.Context, in *ec2.DescribeInstancesInput, _ 
 		if a.chance(a.w.faults.ec2) {
 			return errFault
 		}
-		from := 0
-		if in.NextToken != nil {
-			fmt.Sscan(*in.NextToken, &from)
-		}
+		from, _ := strconv.Atoi(aws.ToString(in.NextToken)) // without one it is the first page
 		var list []types.Instance
 		for _, n := range a.w.nodes {
 			if state := n.shown(a); state != "" && slices.Contains(in.Filters[0].Values, n.name) {

@@ -10,11 +10,14 @@ import (
 // Long histories in which everything ends and comes back: instances one at a time and all at once, volumes that go on to
 // another instance, machines that stop, boot, lose their disk or do not see it, agents that are killed, stores and networks that
 // are gone for a while, and an operator who writes masters off.
+// histories is how many there are; -sim.seeds says otherwise.
+const histories = 120
+
 func TestHistories(t *testing.T) {
 	var sum tally
 	sum.log(t, "late writes", "lost answers", "row restore", "row rescue", "row moved volume", "row lost disk", "row found again",
 		"row halt leaderless", "row halt superseded", "row set aside older", "row withdraw position", "volumes returned", "operator's lost")
-	eachSeed(t, 200, func(t *testing.T, seed uint64) {
+	eachSeed(t, histories, func(t *testing.T, seed uint64) {
 		f := storm(seed)
 		if seed%2 == 0 { // half of the worlds have good weather: then it is the events alone
 			f = quiet
@@ -128,6 +131,7 @@ func (w *world) writeOff(n *node) {
 		}
 		record := w.record.clone()
 		record.on(n.name).Lost = "operator"
+		n.writtenOff = true
 		record.Holder = Holder{"operator", nonce()}
 		if record.State != Running {
 			return

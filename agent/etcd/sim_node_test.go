@@ -90,6 +90,10 @@ func (a *agent) run() {
 		})
 	})
 	a.w.wg.Go(a.care)
+	// Those that begin at the same instant take their random numbers one after the other, so that the order is the seed's.
+	if a.sleep(a.ctx, 421*time.Microsecond) != nil {
+		return
+	}
 	for {
 		select {
 		case <-a.wake:
@@ -170,6 +174,9 @@ func lastingPart(config []byte) string {
 
 // care is what the leader's node does besides: it brings record and members together, and takes backups.
 func (a *agent) care() {
+	if a.sleep(a.ctx, 211*time.Microsecond) != nil {
+		return
+	}
 	reap, save := time.Now().Add(reapEvery), time.Now().Add(saveEvery)
 	for a.sleep(a.ctx, 2*time.Second+a.random(time.Second)) == nil {
 		leads := false
@@ -262,6 +269,9 @@ func (a *agent) leads(context.Context, plan.Etcd) bool {
 
 // well is etcd's answer to the question after its health.
 func (a *agent) well(ctx context.Context, _ plan.Etcd) error {
+	if err := a.sleep(ctx, 97*time.Microsecond); err != nil {
+		return err
+	}
 	for {
 		a.w.mu.Lock()
 		good := a.n.etcd && !a.n.apart() && a.w.leaderOf(a.n.volume.data.cell) != nil && a.n.volume.data.cell.members[a.n.volume.data.id] != nil
@@ -278,6 +288,9 @@ func (a *agent) well(ctx context.Context, _ plan.Etcd) error {
 func (a *agent) observe(_ plan.Etcd, facts Facts, action Action) {
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
+	if a.dead || a.w.ctx.Err() != nil {
+		return
+	}
 	a.w.stats["row "+action.Row]++
 	if line := action.Row + ": " + action.Why; line != a.n.last {
 		a.n.last = line
@@ -325,6 +338,10 @@ func (n *node) runEtcd() error {
 	switch {
 	case data.gone:
 		return fmt.Errorf("it was removed from the cluster for good")
+	case n.writtenOff && n.w.record.Generation > data.cell.generation:
+		// The operator said that it would not come back, and it does, and cannot read the record. The protocol relies on his word.
+		n.w.stats["open: written off, and back without the record"]++
+		return fmt.Errorf("the operator wrote it off")
 	case data.torn:
 		n.w.fail("%s starts etcd on torn data", n.name)
 	case m != nil && m.had && len(data.log) == 0:

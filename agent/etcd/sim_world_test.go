@@ -24,6 +24,7 @@ import (
 
 var (
 	simSeeds = flag.Int("sim.seeds", 0, "seeds of each simulation; 0: what the test says")
+	simAll   = flag.Bool("sim.all", false, "every fate at every point where an agent can end, which takes minutes")
 	simSeed  = flag.Int64("sim.seed", -1, "only this seed, with its trace")
 )
 
