@@ -22,7 +22,7 @@ const (
 	rangeHigh = 16 << 20 // unless it would be longer than this
 	// writeStep is how much is written at once. Larger writes to the page cache took several times as long on ext4 and
 	// Linux 6.18: docs/decisions/009-restore.md.
-	writeStep = 256 << 10
+	writeStep = 64 << 10
 )
 
 // span is the chunks [from, to), which one request reads.
