@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT    := $(GO) tool -modfile=test/tools/go.mod golangci-lint
 APT     := awscli openssl spin
 # The race detector needs cgo; the agent itself is built without it.
-TESTFLAGS ?= -race -timeout 10m
+TESTFLAGS ?= -race -timeout 20m
 
 .PHONY: help build test lint demo deps bench-boot bench-assets bench-join bench-restore bench-backup bench-rebuild golden clean
 
