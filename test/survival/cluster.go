@@ -184,13 +184,15 @@ func row(name string) func(*status.Status, *status.Etcd) bool {
 }
 
 // TLS is what an operator on a node speaks to etcd with.
-func TLS(n *node.Node) (*tls.Config, error) {
-	pki := n.Path("/etc/kubernetes/pki/etcd")
-	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, "healthcheck-client.crt"), filepath.Join(pki, "healthcheck-client.key"))
+func TLS(n *node.Node) (*tls.Config, error) { return tlsOf(n, "etcd/healthcheck-client") }
+
+func tlsOf(n *node.Node, name string) (*tls.Config, error) {
+	pki := n.Path("/etc/kubernetes/pki")
+	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, name+".crt"), filepath.Join(pki, name+".key"))
 	if err != nil {
 		return nil, err
 	}
-	trusted, err := os.ReadFile(filepath.Join(pki, "ca.crt"))
+	trusted, err := os.ReadFile(filepath.Join(pki, "etcd/ca.crt"))
 	if err != nil {
 		return nil, err
 	}
@@ -218,8 +220,23 @@ func (c *Cluster) ClientOf(port string, of ...*node.Node) *clientv3.Client {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return c.dial(secure, c.endpoints(of, port))
+}
+
+// asAPIServer speaks to the etcd of some nodes as the API server of a master does.
+func (c *Cluster) asAPIServer(master *node.Node, of []*node.Node) *clientv3.Client {
+	c.t.Helper()
+	secure, err := tlsOf(master, "apiserver-etcd-client")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.dial(secure, c.endpoints(of, "2379"))
+}
+
+func (c *Cluster) dial(secure *tls.Config, endpoints []string) *clientv3.Client {
+	c.t.Helper()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: c.endpoints(of, port), TLS: secure, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
+		Endpoints: endpoints, TLS: secure, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
 		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
 	})
 	if err != nil {
@@ -258,13 +275,16 @@ func (c *Cluster) LineageOf(name string) *etcd.Lineage {
 }
 
 // Backups are those of main that count, the best first.
-func (c *Cluster) Backups(ctx context.Context) []backup.Entry {
+func (c *Cluster) Backups(ctx context.Context) []backup.Entry { return c.BackupsOf(ctx, "main") }
+
+// BackupsOf are those of an etcd cluster.
+func (c *Cluster) BackupsOf(ctx context.Context, cluster string) []backup.Entry {
 	c.t.Helper()
 	blobs, err := c.Store(store)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	entries, err := backup.List(ctx, blobs, "main")
+	entries, err := backup.List(ctx, blobs, cluster)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -281,6 +301,9 @@ func (c *Cluster) tellLogs() {
 		}
 		c.t.Log(path)
 		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, " changed ") {
+				continue // files and units
+			}
 			if strings.Contains(line, "etcd") || strings.Contains(line, "lineage") || strings.Contains(line, "FAILED") {
 				c.t.Log(strings.TrimSpace(line[:min(len(line), 400)]))
 			}

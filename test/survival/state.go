@@ -33,15 +33,18 @@ func (c *Cluster) Read(ctx context.Context, client *clientv3.Client) State {
 	return s
 }
 
-// Write puts n keys.
+// Write puts n keys. One that is not acknowledged, as while a leader is elected, is put again.
 func (c *Cluster) Write(ctx context.Context, client *clientv3.Client, name string, n int) map[string]string {
 	c.t.Helper()
 	written := map[string]string{}
 	for i := range n {
 		key, value := fmt.Sprintf("/test/%s/%04d", name, i), strings.Repeat(name, 20)
-		if _, err := client.Put(ctx, key, value); err != nil {
-			c.t.Fatal(err)
-		}
+		c.Await(ctx, key+" is acknowledged", func() error {
+			trying, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			_, err := client.Put(trying, key, value)
+			return err
+		})
 		written[key] = value
 	}
 	return written
@@ -62,8 +65,13 @@ func (s State) Holds(t *testing.T, written ...map[string]string) {
 // Stored waits until what was written up to a revision is in the store.
 func (c *Cluster) Stored(ctx context.Context, revision int64) {
 	c.t.Helper()
-	c.Await(ctx, fmt.Sprintf("revision %d is in the store", revision), func() error {
-		if all := c.Backups(ctx); len(all) == 0 || all[0].Reaches() < revision {
+	c.storedOf(ctx, "main", revision)
+}
+
+func (c *Cluster) storedOf(ctx context.Context, cluster string, revision int64) {
+	c.t.Helper()
+	c.Await(ctx, fmt.Sprintf("revision %d of %s is in the store", revision, cluster), func() error {
+		if all := c.BackupsOf(ctx, cluster); len(all) == 0 || all[0].Reaches() < revision {
 			return fmt.Errorf("%+v", all)
 		}
 		return nil
@@ -131,4 +139,11 @@ func (c *Cluster) Compacted(ctx context.Context, client *clientv3.Client, revisi
 	if answer.CompactRevision == 0 {
 		c.t.Errorf("who watches from revision %d hears nothing of the restore: %+v", revision, answer)
 	}
+}
+
+func atLeast(n, want int) error {
+	if n < want {
+		return fmt.Errorf("%d of %d", n, want)
+	}
+	return nil
 }
