@@ -135,7 +135,7 @@ func (r *Region) Close() error {
 	for _, n := range r.all(true) {
 		errs = append(errs, n.Destroy(), n.imds.Close())
 	}
-	return errors.Join(append(errs, r.api.Close(), r.S3.Close())...)
+	return errors.Join(append(errs, r.S3.Close(), r.api.Close())...) // who finds the API's port free takes the network
 }
 
 // launched turns an instance into a node. It runs on the cloud's goroutine.
