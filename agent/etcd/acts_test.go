@@ -1,8 +1,13 @@
 package etcd
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
+
+	"rekindle/agent/store"
 )
 
 // rescuing brings a cluster of five to where one of its last two voters has begun to rescue it.
@@ -60,4 +65,27 @@ func TestRescuerForgetsItsNote(t *testing.T) {
 			t.Errorf("it still notes %q", holder.note)
 		}
 	})
+}
+
+// A record that cannot be read is not an absent one, even if nothing else in the store speaks of a cluster.
+func TestUnknownIsNotAbsent(t *testing.T) {
+	simulate(t, 1, quiet, func(w *world) {
+		a := w.hand()
+		a.keeper.Records = unreadable{a.keeper.Records}
+		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Minute)
+		defer cancel()
+		if config, err := a.keeper.Prepare(ctx, a.member); err == nil || config != nil || !strings.Contains(err.Error(), "403") {
+			t.Errorf("%s, %v", config, err)
+		}
+		if w.created > 0 || a.n.volume.marker != nil {
+			t.Errorf("it began a cluster: %s", brief(w.record))
+		}
+	})
+}
+
+// unreadable is a store that can be written and listed, and not read.
+type unreadable struct{ store.Records }
+
+func (unreadable) Get(context.Context, string) ([]byte, store.Version, error) {
+	return nil, "", errors.New("403 AccessDenied")
 }

@@ -167,7 +167,11 @@ func (w *world) firstOfAll(token, name, url string) *state {
 	if w.record == nil || w.record.State != Creating || w.record.Token != token {
 		w.fail("%s begins a cluster of token %s, and the record is %s", name, token, brief(w.record))
 	}
-	return w.found("", token, 1, name, url, contents{})
+	record := w.record
+	if record == nil {
+		record = &Lineage{Generation: 1}
+	}
+	return w.found(record.UID, token, record.Generation, name, url, contents{})
 }
 
 // healed tells whether there is one cluster of all masters, and what is missing.

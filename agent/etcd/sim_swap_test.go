@@ -33,6 +33,12 @@ func TestSwap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	earlier := cluster(1, "b")
+	earlier.Holder = Holder{Instance: "i-b", Nonce: "of another write"}
+	own, err := earlier.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
 	writes := func(answer error) func(*answering, []byte) error {
 		return func(r *answering, data []byte) error { r.data = data; return answer }
 	}
@@ -40,6 +46,7 @@ func TestSwap(t *testing.T) {
 		return func(*answering, []byte) error { return answer }
 	}
 	for name, c := range map[string]struct {
+		before []byte // nil: another instance's
 		put    func(*answering, []byte) error
 		getErr error
 		want   error
@@ -49,12 +56,16 @@ func TestSwap(t *testing.T) {
 		"made, no answer":                {put: writes(errSlow)},
 		"lost the race":                  {put: refuses(errConflict), want: store.ErrConflict},
 		"409 and nobody won":             {put: refuses(errConflict), want: store.ErrConflict},
+		"409, and our own last write":    {before: own, put: refuses(errConflict), want: store.ErrConflict},
 		"5xx, not made":                  {put: refuses(errFault), want: errAgain},
 		"412, and nobody can look":       {put: writes(errConflict), getErr: errFault, want: store.ErrConflict},
 		"no answer, and nobody can look": {put: writes(errSlow), getErr: errFault, want: errAgain},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := &Keeper{Records: &answering{data: others, put: c.put, getErr: c.getErr}, Instance: "i-b", Logger: silentLogger}
+			if c.before == nil {
+				c.before = others
+			}
+			k := &Keeper{Records: &answering{data: c.before, put: c.put, getErr: c.getErr}, Instance: "i-b", Logger: silentLogger}
 			if err := k.swap(t.Context(), "main", cluster(1, "a", "b"), etag(others)); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
