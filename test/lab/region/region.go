@@ -102,7 +102,8 @@ func Start(ctx context.Context, o Options) (*Region, error) {
 	r.Cloud.Subscribe(cloud.Subscriber{
 		OnLaunch: r.launched, OnTerminate: r.terminated, OnStop: r.stopped, OnStart: r.started,
 	})
-	r.api = cloud.ServeOn(running, listener, r.Cloud.Handler())
+	// Its port says that the network is taken: it goes last, when Close closes it.
+	r.api = cloud.ServeOn(context.WithoutCancel(ctx), listener, r.Cloud.Handler())
 	r.S3, err = s3.Start(ctx, s3.Options{
 		Dir: filepath.Join(o.Dir, "s3"), Address: network.s3(), Region: o.Name, Identify: r.keys.identify,
 	})
@@ -135,7 +136,7 @@ func (r *Region) Close() error {
 	for _, n := range r.all(true) {
 		errs = append(errs, n.Destroy(), n.imds.Close())
 	}
-	return errors.Join(append(errs, r.S3.Close(), r.api.Close())...) // who finds the API's port free takes the network
+	return errors.Join(append(errs, r.S3.Close(), r.api.Close())...)
 }
 
 // launched turns an instance into a node. It runs on the cloud's goroutine.
