@@ -10,7 +10,7 @@ import (
 )
 
 // parallel is how many clusters live at once, unless -parallel says otherwise.
-const parallel = "8"
+const parallel = "6"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
