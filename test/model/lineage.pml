@@ -12,181 +12,10 @@
  * (terminated, removed from etcd) or may be wrong at any time here (a ping). With LATE a swap may also land long after
  * it was decided, and after its sender gave up, rebooted or ended: a time-out, a 5xx, a lost answer.
  */
-#ifndef N
-#define N 3 /* volumes: the first masters and their replacements */
-#endif
-#ifndef FIRST
-#define FIRST 3 /* masters at the beginning */
-#endif
-#ifndef GENS
-#define GENS 4 /* at most 4 */
-#endif
-
-/* states of the record */
-#define NONE 0
-#define CREATING 1
-#define RESTORING 2
-#define RESCUING 3
-#define RUNNING 4
-/* changes of membership */
-#define ADD 1
-#define REMOVE 2
-#define PROMOTE 3
-
-/* the machines */
-byte up, halt, dead;     /* running, stopped, terminated; neither: not launched yet */
-byte inc;                /* the volume is on its second instance */
-#if defined(LIVE) || defined(KNOWN)
-byte etcd;               /* etcd runs */
-#define START etcd = etcd | me
-#define STOP etcd = etcd & ~me
-#define IDLE (!(etcd & me))
-#define OFF IDLE
-#define RUNS (etcd & me)
-#else
-/* Where the record may be unknown at any time, etcd may start and end at any time wherever rule 1 lets it start so. Then
-   what counts is where it may run, and starting and ending it are no steps. */
-#define etcd (up & SEEN & ~junk & ~(mk ^ inc) & ~note)
-#define START skip
-#define STOP skip
-#define IDLE true
-#define OFF false
-#define RUNS false
-#endif
-byte dat[5];        /* the volume holds sound data of that generation */
-byte junk;               /* the volume holds data of a member that etcd removed: its id never comes back */
-byte hid;                /* the data is there, but the node does not see it: the volume is not attached yet */
-byte mk;                 /* the marker names the second instance */
-byte note;               /* the node noted, on another disk, that it reports its data lost */
-/* the record */
-byte rs, rg, mem, lrnr, lost, rinc, rpos, hold, ck, ct, cb;
-bool hinc, cbinc;
-/* etcd: the true voters of each generation; learners and requests under way of the newest */
-byte vot[5], lrn, padd, pprm, prem;
-bool ran, bk, known; /* the cluster served once; a backup exists; the record existed once */
-#ifdef LOG
-byte wr, rwr;            /* who has the one write; whose recorded position has it */
-bool acked, bwr, keep;         /* a majority had it; the backup has it */
-#endif
-#ifdef LATE
-byte late[4];
-#endif
-#ifdef FAULTS
-byte faults;
-#endif
-#ifdef LIVE
-bool misled;              /* the next step of a master goes by a stale answer, a failed ping or an unknown record */
-#endif
-
-#define P(x) (((x)&1) + (((x)>>1)&1) + (((x)>>2)&1) + (((x)>>3)&1) + (((x)>>4)&1) + (((x)>>5)&1))
-#define LOW(x) ((x) & (0-(x)))
-#define MAJ(set, of) (2*P((set)&(of)) > P(of))
-
-/* facts */
-#define SEEN ((dat[1]|dat[2]|dat[3]|dat[4]|junk) & ~hid)
-#define EMPTY (!(SEEN & me))
-#define SOUND (dat[rg] & ~hid & me)
-#define OLD (SEEN & ~dat[rg] & ~junk & me)
-#define MARKED (!((mk ^ inc) & me))
-#define HERE ((mem & ~(rinc ^ inc)) & me)
-#ifdef H9
-#define NOTED true
-#else
-#define NOTED ((note & me) || !(hid & me))
-#endif
-/* a position is a promise not to run: noted first, and taken back by a swap only */
-#ifdef H5
-#define PROMISE(x, y) (y)
-#else
-#define PROMISE(x, y) (x)
-#endif
-#define TRULYGONE (mem & (lost | dead | (rinc ^ inc)))
-#ifdef M2
-#define GONE (mem & ~me)
-#else
-#define GONE TRULYGONE
-#endif
-#define INSTGONE(u, i) (((u) & dead) || (((u) & inc) != 0) != (i))
-#define HOLDERGONE (INSTGONE(hold, hinc) || (lost & hold))
-#define MYHOLD (hold == me && ((inc & me) != 0) == hinc && !(lost & me))
-#define MYCHANGE (cb == me && ((inc & me) != 0) == cbinc)
-#define ISIN (vot[rg] | lrn)
-#define CANACK(g) (vot[g] && MAJ(etcd & dat[g], vot[g]))
-#define REACH (CANACK(rg))
-/* voters by the record; the target of a promotion, or of a removal, may be one or not */
-#ifdef M4
-#define RV (mem & ~lrnr)
-#else
-#define RV ((mem & ~lrnr) | ((ck == PROMOTE || ck == REMOVE) -> ct : 0))
-#endif
-/* the quorum is lost for one of the sets of voters that the record allows: those whose change is under way do not help */
-#ifdef H1
-#define SURE RV
-#else
-#define SURE (RV & ~(ct & ~GONE))
-#endif
-#define QLOST (!MAJ(RV & ~GONE, RV) || !MAJ(SURE & ~GONE, SURE))
-/* who may rescue: the voters that are left; when none is, the learners */
-#ifdef H2
-#define LEFT (RV & ~GONE)
-#else
-#define LEFT ((RV & ~GONE) -> (RV & ~GONE) : (mem & ~GONE))
-#endif
-
-/* invariants, asserted where a swap begins a generation, and watched all the time */
-#define CANFORM(m) (vot[rg] && MAJ(m & dat[rg] & ~TRULYGONE, vot[rg]))
-#define SURVIVES (vot[rg] & dat[rg] & ~TRULYGONE)
-#define CANACKS (CANACK(1) + CANACK(2) + CANACK(3) + CANACK(4))
-
-/* effects */
-#ifdef LIVE
-#define LAUNCH && P(up | halt) < FIRST
-#else
-#define LAUNCH
-#endif
-#ifdef LOG
-#define BACKUP (!bk || (acked && !bwr))
-#define BACKEDUP bk = 1; bwr = acked
-#else
-#define BACKUP !bk
-#define BACKEDUP bk = 1
-#endif
-#define SYNC(set) set = (set & ~me) | (inc & me)
-#define CLEAN(g) if :: g < rg && !MAJ(dat[g], vot[g]) -> vot[g] = 0 :: else fi
-#ifdef LOG
-#define FORGET(m) wr = wr & ~(m)
-#define NOPOSITIONS rpos = 0; rwr = 0
-#define UNPOSITION rpos = rpos & ~me; rwr = rwr & ~me
-#define POSITION rpos = rpos | me; rwr = (rwr & ~me) | (wr & me)
-#define LOSES(kept) assert(!acked || (kept) || !(wr & vot[rg] & dat[rg] & ~TRULYGONE)); acked = (acked && (kept))
-#define RESCUED vot[rg] = me; keep = ((wr & me) != 0); MAKE; wr = (keep -> me : 0); keep = 0
-#define RESTORED wr = ((bwr && rs == RESTORING) -> me : 0)
-#ifdef M8
-#define BEST true
-#else
-#define BEST ((rwr & me) || !(rwr & LEFT))
-#endif
-#else
-#define FORGET(m) skip
-#define NOPOSITIONS rpos = 0
-#define UNPOSITION rpos = rpos & ~me
-#define POSITION rpos = rpos | me
-#define LOSES(kept) skip
-#define RESCUED MAKE; vot[rg] = me
-#define RESTORED skip
-#define BEST true
-#endif
-#define WIPE(m) dat[1] = dat[1] & ~(m); dat[2] = dat[2] & ~(m); dat[3] = dat[3] & ~(m); dat[4] = dat[4] & ~(m); \
-	junk = junk & ~(m); hid = hid & ~(m); FORGET(m); CLEAN(1); CLEAN(2); CLEAN(3)
-#define MAKE WIPE(me); dat[rg] = dat[rg] | me; SYNC(mk); note = note & ~me
-#define BYME cb = me; cbinc = ((inc & me) != 0)
-#define ENDCHANGE ck = 0; ct = 0; cb = 0; cbinc = 0
-#define JUNK(m) junk = junk | (dat[rg] & (m)); dat[rg] = dat[rg] & ~(m)
-#define DROP(m) JUNK((m) & ~ISIN); mem = mem & ~(m); lrnr = lrnr & ~(m); lost = lost & ~(m); rpos = rpos & ~(m); rinc = rinc & ~(m)
-#define NEWGEN(s) note = note & ~me; rg++; rs = s; mem = me; rinc = inc & me; lrnr = 0; lost = 0; NOPOSITIONS; \
-	hold = me; hinc = ((inc & me) != 0); ENDCHANGE; lrn = 0; padd = 0; pprm = 0; prem = 0; CLEAN(1); CLEAN(2); CLEAN(3)
+#include "state.pml"
 
 #ifdef LATE
+#define NOTLATE late[id] = 0 /* the new instance sends its own: a swap of the old one is not looked at */
 #define FRESH 0
 #define TOUCHED known = 1; late[0] = 0; late[1] = 0; late[2] = 0; late[3] = 0
 #define SWAP(k, name, g, e) \
@@ -194,6 +23,7 @@ bool misled;              /* the next step of a master goes by a stale answer, a
 	:: d_step { (up & me) && !late[id] && (g) -> late[id] = k; printf("sent: "); TELL(name) } \
 	:: d_step { late[id] == k -> e; TOUCHED; printf("landed: "); TELL(name) }
 #else
+#define NOTLATE skip
 /* masters that nobody has heard of yet are all alike: the lowest goes first */
 #define FRESH (up & ~(dat[1]|dat[2]|dat[3]|dat[4]|mem|vot[1]|vot[2]|vot[3]|vot[4]|lrn|padd|pprm|prem|inc|mk|note|junk|hold|cb|ct))
 #define TOUCHED known = 1
@@ -219,7 +49,11 @@ bool misled;              /* the next step of a master goes by a stale answer, a
 #endif
 #define BECOMING (rs == CREATING || rs == RESTORING || rs == RESCUING)
 
-#define TELL(what) printf("%d ", id); printf(what); printf(" | gen %d state %d members %d learners %d lost %d change %d of %d by %d | voters %d learners %d | up %d etcd %d data %d %d %d %d\n", rg, rs, mem, lrnr, lost, ck, ct, cb, vot[rg], lrn, up, etcd, dat[1], dat[2], dat[3], dat[4])
+/* what a trail prints; and, outside the state, each step the first time it is reached, for the test */
+c_decl { \#include <stdio.h>
+	static char hit[1000]; }
+#define REACHED(what) c_code { if (!hit[__LINE__]) { hit[__LINE__] = 1; printf("reached %d %s\n", __LINE__, what); } }
+#define TELL(what) REACHED(what); printf("%d ", id); printf(what); printf(" | gen %d state %d members %d learners %d lost %d change %d of %d by %d | voters %d learners %d | up %d etcd %d data %d %d %d %d\n", rg, rs, mem, lrnr, lost, ck, ct, cb, vot[rg], lrn, up, etcd, dat[1], dat[2], dat[3], dat[4])
 #define me (1 << id)
 proctype master(byte id)
 {
@@ -227,6 +61,8 @@ end:	do
 	/* --- no record, or one whose holder has yet to begin --- */
 #ifdef M3
 	SWAP(1, "row: create", rs == NONE && EMPTY && rg < GENS, assert(!ran && !SURVIVES); NEWGEN(CREATING))
+#elif defined(M10)
+	SWAP(1, "row: create", EMPTY && rg < GENS, assert(!ran && !SURVIVES); NEWGEN(CREATING))
 #else
 	SWAP(1, "row: create", rs == NONE && EMPTY && !known && !bk, assert(!ran && !SURVIVES); NEWGEN(CREATING))
 #endif
@@ -245,10 +81,11 @@ end:	do
 #ifdef M7
 	ACT("row: start", (SEEN & ~junk & me) && MARKED && OFF, START)
 #else
-	ACT("row: start", rs == RUNNING && SOUND && HERE && MARKED && !((lost | PROMISE(note | rpos, note)) & me) && OFF
+	ACT("row: start", rs == RUNNING && SOUND && HERE && MARKED && !((lost | note | rpos) & me) && OFF
 		&& LIVELY((ISIN & me) && (REACH || !QLOST)), START)
 	ACT("stop", rs != NONE && RUNS && (!SOUND || !HERE || (BECOMING && !MYHOLD) || !(ISIN & me)), STOP)
 #endif
+	/* with an empty disk and an unknown record there is nothing to do (row: unknown) */
 #ifndef KNOWN
 	FAULT("row: start unknown", (up & SEEN & ~junk & me) && MARKED && !(note & me) && OFF, START)
 #endif
@@ -256,8 +93,8 @@ end:	do
 	SWAP(5, "row: moved volume", SOUND && (mem & me) && ((rinc ^ inc) & me) && !(LEAVING & me), SYNC(rinc); lost = lost & ~me; rpos = rpos & ~me)
 #else
 	SWAP(5, "row: moved volume", rs == RUNNING && SOUND && (mem & me) && ((rinc ^ inc) & me) && !(LEAVING & me), SYNC(rinc); lost = lost & ~me; rpos = rpos & ~me)
-	SWAP(6, "row: moved volume", BECOMING && hold == me && !(lost & me) && (SOUND || (rs == RESCUING && OLD)) && ((rinc ^ inc) & me),
-		SYNC(rinc); hinc = ((inc & me) != 0))
+	SWAP(6, "row: moved volume", BECOMING && hold == me && (SOUND || (rs == RESCUING && OLD)) && ((rinc ^ inc) & me),
+		SYNC(rinc); hinc = ((inc & me) != 0); lost = lost & ~me)
 #endif
 #ifdef M5
 	ACT("mark", (mem & SEEN & me) && !MARKED && IDLE, SYNC(mk))
@@ -311,7 +148,11 @@ end:	do
 #else
 	SWAP(15, "take over a change", ck && STUCK && !(ck == PROMOTE && (vot[rg] & ct)) && !(ck == REMOVE && MYCHANGE), ck = REMOVE; BYME)
 #endif
+#ifdef H6
+	SWAP(17, "end a promotion that was made", TAKEN && (vot[rg] & ct), lrnr = lrnr & ~ct; ENDCHANGE)
+#else
 	SWAP(17, "end a promotion that was made", ck == PROMOTE && STUCK && (vot[rg] & ct), lrnr = lrnr & ~ct; ENDCHANGE)
+#endif
 	SWAP(18, "remove another too", ck == REMOVE && MYCHANGE && REACH && (GONE & ~ct), ct = ct | LOW(GONE & ~ct))
 #ifndef H7
 	ACT("a learner that the record does not list", rs == RUNNING && EMPTY && REACH && (lrn & ~mem) && !(prem & lrn), prem = prem | (lrn & ~mem))
@@ -319,10 +160,10 @@ end:	do
 
 	/* --- no quorum --- */
 	SWAP(19, "row: restore", EMPTY && rs == RUNNING && !(RV & ~GONE) && bk && rg < GENS, assert(!SURVIVES); LOSES(bwr); NEWGEN(RESTORING))
-	ACT("row: position", rs == RUNNING && SOUND && HERE && (LEFT & me) && QLOST && PROMISE(!(note & me), etcd & me) && LIVELY(!REACH),
-		STOP; note = note | PROMISE(me, 0))
+	ACT("row: position", rs == RUNNING && SOUND && HERE && (LEFT & me) && QLOST && !(note & me) && LIVELY(!REACH),
+		STOP; note = note | me)
 #define SURVIVOR (rs == RUNNING && IDLE && SOUND && HERE && MARKED && (LEFT & me) && QLOST && LIVELY(!REACH))
-	SWAP(20, "row: position", SURVIVOR && !(rpos & me) && PROMISE(note & me, true), POSITION)
+	SWAP(20, "row: position", SURVIVOR && !(rpos & me) && (note & me), POSITION)
 	SWAP(21, "row: rescue", SURVIVOR && !(LEFT & ~rpos) && BEST && rg < GENS, assert(!CANFORM(~rpos)); LOSES(wr & me); NEWGEN(RESCUING))
 #ifdef LOG
 	SWAP(22, "row: rescue from backup", SURVIVOR && !(LEFT & ~rpos) && BEST && bwr && !(rwr & me) && rg < GENS, assert(!CANFORM(~rpos)); LOSES(bwr); NEWGEN(RESTORING))
@@ -343,16 +184,17 @@ end:	do
 	FAULT("terminated, its volume with it", ((up | halt) & me) && !(FRESH & me & ~LOW(FRESH)),
 		up = up & ~me; halt = halt & ~me; dead = dead | me; STOP; note = note & ~me; WIPE(me))
 	FAULT("etcd ends", RUNS, STOP)
+	/* torn data is a disk that died (row: set aside torn): nothing of it is started again */
 	FAULT("the disk dies", (up & me) && (SEEN & me), STOP; WIPE(me))
 #ifdef RETURN
 	FAULT("terminated, its volume stays", ((up | halt) & me) && !(inc & me) && (SEEN & me), up = up & ~me; halt = halt & ~me; dead = dead | me; STOP; note = note & ~me)
-	:: d_step { (dead & me) && !(inc & me) && (SEEN & me) -> dead = dead & ~me; up = up | me; inc = inc | me; note = note & ~me; TELL("its volume on another instance") }
+	:: d_step { (dead & me) && !(inc & me) && (SEEN & me) -> dead = dead & ~me; up = up | me; inc = inc | me; note = note & ~me; NOTLATE; TELL("its volume on another instance") }
 	FAULT("the disk is not seen", (up & SEEN & me), STOP; hid = hid | me)
 	:: d_step { (up & hid & me) -> hid = hid & ~me; TELL("the disk is seen again") }
 #endif
 #ifdef STOPS
 	FAULT("stopped", up & me, up = up & ~me; halt = halt | me; STOP)
-	#ifndef STAY
+#ifndef STAY
 	:: d_step { halt & me -> halt = halt & ~me; up = up | me; TELL("started again") }
 #endif
 #ifdef OPLOST
@@ -384,8 +226,8 @@ proctype world()
 {
 	byte j = FIRST;
 end:	do
-	:: d_step { j < N LAUNCH -> up = up | BIT(j); j++ }
-	:: d_step { rs == RUNNING && REACH && BACKUP -> BACKEDUP }
+	:: d_step { j < N LAUNCH -> up = up | BIT(j); j++; REACHED("launched") }
+	:: d_step { rs == RUNNING && REACH && BACKUP -> BACKEDUP; REACHED("backed up") }
 #ifdef VANISH
 #define id N
 	FAULT("the record is deleted", rs == RUNNING, rs = NONE; mem = 0; rinc = 0; lrnr = 0; lost = 0; NOPOSITIONS; ENDCHANGE)
