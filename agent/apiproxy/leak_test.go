@@ -1,0 +1,181 @@
+package apiproxy
+
+import (
+	"flag"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var leakConns = flag.Int("conns", 20000, "connections of TestNoLeak; 1000000 takes about five minutes")
+
+// Whatever way connections end, nothing is left of them. All that is counted is of this process: clients, proxy, master.
+func TestNoLeak(t *testing.T) {
+	a := newMaster(t, "ma")
+	r := start(t, Options{Interval: time.Second, Ready: time.Second}, a)
+	r.state(a, Up)
+	carry(t, r, 1000)
+	descriptors, goroutines, heap := held(t, r)
+	carry(t, r, *leakConns)
+	eventually(t, "all descriptors and goroutines are given back", func() bool {
+		d, g, _ := held(t, r)
+		return d <= descriptors+5 && g <= goroutines+5
+	})
+	if _, _, now := held(t, r); now > heap+1<<20 {
+		t.Errorf("the heap grew from %d to %d bytes", heap, now)
+	}
+}
+
+// carry makes n connections: one in two is closed by the client, others by the master or reset by either.
+func carry(t *testing.T, r *running, n int) {
+	var clients sync.WaitGroup
+	var next, failed atomic.Int64
+	for range 16 {
+		clients.Go(func() {
+			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+				conn, err := net.Dial("tcp", r.at)
+				if err != nil || !says(conn, ".") {
+					failed.Add(1)
+					continue
+				}
+				switch i % 4 {
+				case 0:
+					reset(conn.(*net.TCPConn))
+				case 1:
+					_ = conn.(*net.TCPConn).CloseWrite()
+					_, _ = conn.Read(make([]byte, 8))
+					fallthrough
+				default:
+					_ = conn.Close()
+				}
+			}
+		})
+	}
+	clients.Wait()
+	if n := failed.Load(); n > 0 {
+		t.Errorf("%d connections failed", n)
+	}
+}
+
+// held waits until the proxy has no connection and returns what this process holds.
+func held(t *testing.T, r *running) (descriptors, goroutines int, heap uint64) {
+	t.Helper()
+	eventually(t, "no connection is open", func() bool { return r.Status().Open == 0 })
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.GC() // the pipes of the first are freed by its finalizers
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return len(files), runtime.NumGoroutine(), stats.HeapAlloc
+}
+
+// An idle connection holds two descriptors and no pipe.
+func TestIdleHoldsNoPipe(t *testing.T) {
+	const n = 50
+	a := newMaster(t, "ma")
+	r := start(t, Options{Interval: time.Second, Ready: time.Second}, a)
+	r.state(a, Up)
+	var conns []*net.TCPConn
+	before, _, _ := held(t, r)
+	for range n {
+		conn, _ := r.connect()
+		conns = append(conns, conn)
+	}
+	runtime.GC()
+	runtime.GC()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Four sockets: the client's, the proxy's two, the master's.
+	if got := len(files) - before; got > 4*n+10 {
+		t.Errorf("%d descriptors for %d connections", got, n)
+	}
+	if !says(conns[0], "hello") {
+		t.Error("broken")
+	}
+}
+
+// At the limit, clients wait for a connection to end.
+func TestLimit(t *testing.T) {
+	a := newMaster(t, "ma")
+	r := start(t, Options{MaxConns: 2}, a)
+	first, _ := r.connect()
+	r.connect()
+	third := make(chan string)
+	go func() { _, name := r.connect(); third <- name }()
+	select {
+	case <-third:
+		t.Fatal("a third connection was carried")
+	case <-time.After(100 * time.Millisecond):
+	}
+	_ = first.Close()
+	if name := <-third; name != "ma" {
+		t.Error(name)
+	}
+}
+
+// Without descriptors the proxy waits for some, without spinning, and no master is blamed.
+func TestNoDescriptors(t *testing.T) {
+	a := newMaster(t, "ma")
+	r := start(t, Options{Interval: time.Hour, Ready: time.Hour}, a)
+	r.state(a, Up)
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", r.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r.connect() // the accept of conn is over
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(socket)
+	none := was
+	none.Cur = 0
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was) }()
+	to := r.Status().Listening[0]
+	if err := syscall.Connect(socket, sockaddr(t, to)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "accept fails", func() bool { return r.counter("failures_total", failAccept) >= 5 })
+	if n := r.counter("failures_total", failAccept); n > 50 {
+		t.Errorf("%v attempts", n)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := syscall.Write(socket, []byte(".")); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 1)
+	if n, err := syscall.Read(socket, answer); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+	if s := r.of(a).State; s != Up {
+		t.Error(s)
+	}
+}
+
+func sockaddr(t *testing.T, to string) syscall.Sockaddr {
+	at, err := net.ResolveTCPAddr("tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &syscall.SockaddrInet4{Addr: [4]byte(at.IP.To4()), Port: at.Port}
+}
