@@ -123,6 +123,7 @@ func changeResourceRecordSets(a *call) (any, error) {
 			problems = append(problems, problem)
 		}
 	}
+	problems = append(problems, z.conflicts(records)...)
 	if len(problems) > 0 {
 		return nil, errorf(400, "InvalidChangeBatch", "[%s]", strings.Join(problems, ", "))
 	}
@@ -147,8 +148,30 @@ func (z *hostedZone) check(r RecordSet) string {
 			return fmt.Sprintf("Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address "+
 				"(Value is not a valid IPv4 address) encountered with '%s''", v)
 		}
+		if r.Type == "AAAA" && (err != nil || !address.Is6()) {
+			return fmt.Sprintf("Invalid Resource Record: 'FATAL problem: AAAARRDATAIllegalIPv6Address "+
+				"(Value is not a valid IPv6 address) encountered with '%s''", v)
+		}
+		if r.Type == "TXT" && (len(v) < 2 || v[0] != '"' || v[len(v)-1] != '"') {
+			return fmt.Sprintf("Invalid Resource Record: 'FATAL problem: InvalidCharacterString "+
+				"(Value should be enclosed in quotation marks) encountered with '%s''", v)
+		}
 	}
 	return ""
+}
+
+// conflicts are the names that would have a CNAME and something else.
+func (z *hostedZone) conflicts(records map[recordKey]RecordSet) (problems []string) {
+	for k := range records {
+		if other := (recordKey{name: k.name, kind: "CNAME"}); k.kind != "CNAME" {
+			if _, found := records[other]; found {
+				problems = append(problems, fmt.Sprintf("RRSet of type %s with DNS name %s is not permitted because a conflicting "+
+					"RRSet of type CNAME with the same DNS name already exists in zone %s", k.kind, k.name, z.name))
+			}
+		}
+	}
+	slices.Sort(problems)
+	return problems
 }
 
 func apply(records map[recordKey]RecordSet, action string, r RecordSet) string {

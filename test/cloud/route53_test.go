@@ -20,6 +20,11 @@ func change(action types.ChangeAction, name string, values ...string) types.Chan
 	return types.Change{Action: action, ResourceRecordSet: r}
 }
 
+func ofType(kind types.RRType, c types.Change) types.Change {
+	c.ResourceRecordSet.Type = kind
+	return c
+}
+
 func TestRecords(t *testing.T) {
 	r := newRegion(t, cloud.Options{Route53: true, ChangeDelay: time.Minute})
 	c := r.route53()
@@ -47,6 +52,9 @@ func TestRecords(t *testing.T) {
 		"values":  change("DELETE", "api.k.example.com", "10.0.0.1"),
 		"address": change("UPSERT", "x.k.example.com", "not an address"),
 		"outside": change("UPSERT", "x.other.com", "10.0.0.1"),
+		"family":  ofType("AAAA", change("UPSERT", "x.k.example.com", "10.0.0.1")),
+		"quotes":  ofType("TXT", change("UPSERT", "x.k.example.com", "text")),
+		"alias":   ofType("CNAME", change("CREATE", "api.k.example.com", "x.k.example.com.")),
 	} {
 		_, err := submit(change("CREATE", "new.k.example.com", "10.0.0.9"), bad)
 		if err == nil {

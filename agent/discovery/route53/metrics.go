@@ -30,10 +30,13 @@ type metrics struct {
 	writes, conflicts int
 }
 
-// count adds a request. Its outcome is a State, or "conflict".
+// count adds a request. Its outcome is "ok", "conflict" or the State that it means.
 func (m *metrics) count(action string, err error) {
 	outcome := string(stateOf(err))
-	if conflicting(err) {
+	switch {
+	case err == nil:
+		outcome = "ok"
+	case conflicting(err):
 		outcome = "conflict"
 	}
 	m.mu.Lock()
