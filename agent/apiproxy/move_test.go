@@ -115,7 +115,7 @@ func TestDrain(t *testing.T) {
 			closed := make(chan time.Time, quiet)
 			for _, conn := range conns[:quiet] {
 				go func() {
-					if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+					if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 						t.Error(err)
 					}
 					closed <- time.Now()
@@ -178,7 +178,7 @@ func TestRebuiltAtTheSameAddress(t *testing.T) {
 	rebuilt := a.backend()
 	rebuilt.Instance = "mb"
 	r.SetBackends([]Backend{rebuilt})
-	if _, err := old.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := old.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 	eventually(t, "only one is left", func() bool {

@@ -108,11 +108,11 @@ func (w *waiter) peek(fd uintptr) bool {
 	var one [1]byte
 	for {
 		w.n, _, w.err = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK)
-		if w.err != unix.EINTR {
+		if !errors.Is(w.err, unix.EINTR) {
 			break
 		}
 	}
-	if w.err == unix.EAGAIN {
+	if errors.Is(w.err, unix.EAGAIN) {
 		return false
 	}
 	if w.err == nil && w.n > 0 {

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"time"
+
+	"rekindle/agent/discovery"
+	"rekindle/agent/pki"
+)
+
+const cluster = "bench.example"
+
+var anyPort = netip.MustParseAddrPort("127.0.0.1:0")
+
+// master is an API server: a process, and its network namespace if it has one.
+type master struct {
+	name    string
+	address netip.AddrPort
+	order   order
+	space   *namespace // nil: that of this process
+	process *exec.Cmd
+	in      io.WriteCloser
+}
+
+// newMaster starts one. It is to be removed, even after an error, if it is not nil.
+func newMaster(ctx context.Context, number int, silent bool, authority *pki.Authority) (*master, error) {
+	m := &master{name: fmt.Sprintf("master-%d", number), address: anyPort}
+	if silent {
+		space, err := newNamespace(ctx, number)
+		if err != nil {
+			return nil, err
+		}
+		m.space, m.address = space, netip.AddrPortFrom(space.inside, 6443)
+	}
+	if err := m.certify(authority); err != nil {
+		return m, err
+	}
+	return m, m.start(ctx)
+}
+
+// certify gives it a certificate.
+func (m *master) certify(authority *pki.Authority) error {
+	key, err := pki.NewKey("ECDSA-P256")
+	if err != nil {
+		return err
+	}
+	spec := pki.Spec{Names: []string{discovery.APIName(cluster)}, Usages: []string{pki.Server}, Life: time.Hour}
+	leaf, err := pki.Issue(authority, spec, key.Public(), time.Now())
+	if err != nil {
+		return err
+	}
+	m.order.Certificate = leaf.Raw
+	m.order.Key, err = x509.MarshalPKCS8PrivateKey(key)
+	return err
+}
+
+// start starts the process, from the second time on at the address that it had.
+func (m *master) start(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	command := []string{self, "master"}
+	if m.space != nil {
+		command = append([]string{"ip", "netns", "exec", m.space.name}, command...)
+	}
+	m.process = exec.CommandContext(ctx, command[0], command[1:]...)
+	m.process.Stderr = os.Stderr
+	if m.in, err = m.process.StdinPipe(); err != nil {
+		return err
+	}
+	out, err := m.process.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := m.process.Start(); err != nil {
+		return err
+	}
+	m.order.Name, m.order.Listen = m.name, m.address.String()
+	var s serving
+	if err := errors.Join(json.NewEncoder(m.in).Encode(m.order), json.NewDecoder(out).Decode(&s)); err != nil {
+		return fmt.Errorf("%s: %w", m.name, err)
+	}
+	m.address, err = netip.ParseAddrPort(s.Address)
+	return err
+}
+
+// lose takes the master away: its machine falls silent, or its process is killed.
+func (m *master) lose() error {
+	if m.space != nil {
+		return m.space.silence()
+	}
+	return m.kill()
+}
+
+// counts is how long after the loss requests are of interest.
+func (m *master) counts() time.Duration {
+	if m.space != nil {
+		return afterHole
+	}
+	return afterKill
+}
+
+// back undoes lose.
+func (m *master) back(ctx context.Context) error {
+	if m.space != nil {
+		return m.space.restore(ctx)
+	}
+	return m.start(ctx)
+}
+
+func (m *master) kill() error {
+	if m.process == nil || m.process.Process == nil {
+		return nil
+	}
+	_ = m.process.Process.Kill() // it may have ended
+	_ = m.process.Wait()         // and nobody asks what with
+	return nil
+}
+
+func (m *master) remove() error {
+	err := m.kill()
+	if m.space != nil {
+		err = errors.Join(err, m.space.remove())
+	}
+	return err
+}
