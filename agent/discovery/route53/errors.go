@@ -72,7 +72,9 @@ func stateOf(err error) State {
 		return Throttled
 	}
 	refused := []string{"InvalidClientTokenId", "ExpiredToken", "SignatureDoesNotMatch", "MissingAuthenticationToken", "IncompleteSignature"}
-	switch response, ok := errors.AsType[*smithyhttp.ResponseError](err); {
+	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	ok = ok && response.HTTPStatusCode() > 0 // 0: there was none
+	switch {
 	case rekindleaws.Denied(err), slices.Contains(refused, name), ok && response.HTTPStatusCode() == 403:
 		return Denied
 	case ok, name != "":
