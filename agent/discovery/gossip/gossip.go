@@ -183,6 +183,9 @@ func (g *Gossip) Close() error {
 // Peers are the living nodes, this one among them, and those that died or left in the last 10 minutes; by instance.
 func (g *Gossip) Peers() []discovery.Sighting { return g.members.sightings() }
 
+// Living is how many of Peers count, this node among them.
+func (g *Gossip) Living() int { return len(g.members.living()) + 1 }
+
 // Changed has a value when Peers is different from what it was before the last value was taken. It is meant for one
 // reader.
 func (g *Gossip) Changed() <-chan struct{} { return g.members.changed }
@@ -248,12 +251,20 @@ func (g *Gossip) Leave(ctx context.Context) error {
 	if err := g.list.UpdateNode(within(ctx)); err != nil {
 		return fmt.Errorf("gossip: leave: %w", err)
 	}
+	select {
+	case <-time.After(leavePause):
+	case <-ctx.Done():
+	}
 	g.left = true
 	if err := g.list.Leave(within(ctx)); err != nil {
 		return fmt.Errorf("gossip: leave: %w", err)
 	}
 	return nil
 }
+
+// leavePause is how long the news that a node is going to leave may travel before the news of its end follows: whoever
+// hears them in the other order sees it die.
+const leavePause = time.Second
 
 // within is the time that ctx leaves, 5 s at most.
 func within(ctx context.Context) time.Duration {

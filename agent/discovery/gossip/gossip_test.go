@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,8 @@ type lab struct {
 	network *gossiptest.Network
 	keys    Keyring
 	cluster string
+	// seedless: the store has no seeds any more.
+	seedless atomic.Bool
 }
 
 func newLab(t *testing.T) *lab {
@@ -100,7 +103,12 @@ func (l *lab) start(o Options) *node {
 func (l *lab) nodes(first, last int) (all []*node) {
 	for n := first; n <= last; n++ {
 		o := l.options(n)
-		o.Seeds = func(context.Context) []Seed { return []Seed{{address(first), "seeds"}} }
+		o.Seeds = func(context.Context) []Seed {
+			if l.seedless.Load() {
+				return nil
+			}
+			return []Seed{{address(first), "seeds"}}
+		}
 		all = append(all, l.start(o))
 	}
 	return all
@@ -172,9 +180,9 @@ func instances(first, last int) string {
 func TestJoinLeaveDie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
-		all := l.nodes(1, 20)
+		all := l.nodes(1, 12)
 		defer stop(all...)
-		took := l.within(10*time.Second, all, "all together", func(n *node) bool { return n.living() == instances(1, 20) })
+		took := l.within(10*time.Second, all, "all together", func(n *node) bool { return n.living() == instances(1, 12) })
 		t.Log("together after", took)
 		for _, s := range all[9].Peers() {
 			want := ""
@@ -185,7 +193,7 @@ func TestJoinLeaveDie(t *testing.T) {
 				t.Errorf("%+v: want it found through %q", s, want)
 			}
 		}
-		names := discovery.Names("one.example", all[19].Peers())
+		names := discovery.Names("one.example", all[11].Peers())
 		if got := names["api.internal.one.example"]; len(got) != 3 {
 			t.Errorf("API addresses %v, want those of three masters", got)
 		}
@@ -194,7 +202,7 @@ func TestJoinLeaveDie(t *testing.T) {
 		rest := append([]*node{all[0]}, all[2:]...)
 		took = l.within(20*time.Second, rest, "2 dead", func(n *node) bool { return n.state(instance(2)) == discovery.Dead })
 		t.Log("dead after", took)
-		names = discovery.Names("one.example", all[19].Peers())
+		names = discovery.Names("one.example", all[11].Peers())
 		if got := names["api.internal.one.example"]; len(got) != 2 {
 			t.Errorf("API addresses %v, want those of two masters", got)
 		}

@@ -87,6 +87,9 @@ func (m *members) NotifyAlive(n *memberlist.Node) error {
 		return errRefused
 	}
 	if said.leaving && (!known || !is.living()) {
+		if known && is.run == said.run {
+			m.left(is) // the news of its end came first
+		}
 		return errRefused
 	}
 	if known && is.state == discovery.Suspect && is.run == said.run {
@@ -158,8 +161,7 @@ func (m *members) NotifyLeave(n *memberlist.Node) {
 	}
 	m.events["leave"]++
 	if is.leaving {
-		m.ended[run{n.Name, is.run}] = time.Now()
-		m.become(is, discovery.Left)
+		m.left(is)
 		return
 	}
 	m.become(is, discovery.Dead)
@@ -208,6 +210,12 @@ func (m *members) become(is *member, state discovery.State) {
 	case m.changed <- struct{}{}:
 	default:
 	}
+}
+
+// left notes that the process of a member is gone for good. The caller holds mu.
+func (m *members) left(is *member) {
+	m.ended[run{is.peer.Instance, is.run}] = time.Now()
+	m.become(is, discovery.Left)
 }
 
 // forget drops what is too old or too much, the oldest first. The caller holds mu.

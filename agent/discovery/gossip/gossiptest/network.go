@@ -22,7 +22,7 @@ const (
 	segmentHeaders = 40
 	segment        = 1448
 
-	queue = 4096 // packets that a receiver has not read yet; what comes on top is lost, as with a socket
+	queue = 1024 // packets that a receiver has not read yet; what comes on top is lost, as with a socket
 )
 
 // Network connects the transports that it made. Its fields are set before the first of them is.
