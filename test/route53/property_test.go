@@ -176,8 +176,8 @@ func TestManyKeepersAndEverythingGoesWrong(t *testing.T) {
 	if conflicts == 0 {
 		t.Error("no two keepers ever met")
 	}
-	if minute > 5*(3+15) {
-		t.Errorf("%d requests in a minute", minute)
+	if second > 5*2 || minute > 60 { // each keeper sends two at once at most; the account has five per second
+		t.Errorf("%d requests in a second, %d in a minute", second, minute)
 	}
 }
 

@@ -37,6 +37,8 @@ type world struct {
 	// host and scope are what every request must be addressed to and signed for.
 	host, scope string
 
+	stops []func() // ends a keeper, in the order of their start
+
 	mu sync.Mutex
 	// lose is asked after a batch was applied: the connection breaks (reset) or nothing ever comes (silence).
 	lose func() loss
@@ -161,6 +163,7 @@ func (w *world) keeperOf(c cloud.Credentials, o route53.Options) *route53.Keeper
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
+	w.stops = append(w.stops, cancel)
 	done := make(chan error, 1)
 	go func() { done <- k.Run(ctx) }()
 	w.t.Cleanup(func() {

@@ -157,7 +157,7 @@ func TestMetrics(t *testing.T) {
 		m := newMemory()
 		k := run(t, m, nil)
 		update(t, k, view(apiName, "1"))
-		time.Sleep(10 * time.Second)
+		time.Sleep(30 * time.Second)
 		registry := prometheus.NewPedanticRegistry()
 		registry.MustRegister(k)
 		w := httptest.NewRecorder()

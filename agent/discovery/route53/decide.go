@@ -69,6 +69,9 @@ func arrange(cluster string, records []Record) listing {
 		}
 	}
 	for _, name := range aliased {
+		if marked, kind, ok := markedBy(name); ok {
+			l.at(key{marked, kind}).foreign = "a CNAME is where its marker would be"
+		}
 		for _, kind := range []string{"A", "AAAA"} {
 			l.at(key{name, kind}).foreign = "a CNAME of that name exists"
 		}

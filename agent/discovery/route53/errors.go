@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -93,6 +95,9 @@ func stateOf(err error) State {
 func explain(err error) error {
 	if code(err) == "NoSuchHostedZone" {
 		return missing("correct discovery.zoneID: this account has no hosted zone of that id", "%w", err)
+	}
+	if batch, ok := errors.AsType[*types.InvalidChangeBatch](err); ok && len(batch.Messages) > 0 {
+		return fmt.Errorf("%w: %s", err, strings.Join(batch.Messages, ", ")) // its own text has none of them
 	}
 	return rekindleaws.Explain(err)
 }

@@ -171,7 +171,7 @@ func (k *Keeper) judge(d decision, version int, others bool) (turn time.Time) {
 		k.wrong = now
 	}
 	turn = k.rested()
-	k.schedule(turn)
+	k.schedule(turn.Add(late(k.view.Rank)))
 	return turn
 }
 

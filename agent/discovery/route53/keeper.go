@@ -88,7 +88,7 @@ func (k *Keeper) Update(v View) error {
 	if k.wrong.IsZero() {
 		k.wrong = now
 	}
-	k.schedule(k.rested())
+	k.schedule(k.rested().Add(late(v.Rank)))
 	select {
 	case k.wake <- struct{}{}:
 	default:

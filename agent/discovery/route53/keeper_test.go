@@ -33,7 +33,7 @@ func TestFirstInRankWritesOnceItsViewRests(t *testing.T) {
 		if n := m.count(""); n != 0 {
 			t.Errorf("%d requests before the view rested", n)
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(5 * time.Second)
 		wantAPI(t, m, "4")
 		if n := m.count("ChangeResourceRecordSets"); n != 1 {
 			t.Errorf("%d batches", n)
@@ -77,7 +77,7 @@ func TestQuietZoneIsReadEveryFiveMinutes(t *testing.T) {
 		m.records = nil
 		m.mu.Unlock()
 		time.Sleep(driftEvery * 5 / 4)
-		time.Sleep(5 * time.Second)
+		time.Sleep(10 * time.Second)
 		wantAPI(t, m, "1")
 	})
 }
@@ -91,7 +91,7 @@ func TestLaterRanksWaitAndTakeOver(t *testing.T) {
 		if n := m.count(""); n != 0 {
 			t.Errorf("%d requests before its turn", n)
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(rankStep/3 + 5*time.Second)
 		wantAPI(t, m, "1", "2", "3")
 	})
 }

@@ -9,8 +9,8 @@ import (
 
 // Route 53 allows an account five requests per second, whoever sends them. One keeper takes far less.
 const (
-	paceBurst = 3
-	paceEvery = 4 * time.Second
+	paceBurst = 2
+	paceEvery = 3 * time.Second
 )
 
 const (
@@ -71,6 +71,15 @@ func backoff(first time.Duration, n int) time.Duration {
 
 // spread lengthens a pause by up to a quarter, so that masters that began together do not go on together.
 func spread(d time.Duration) time.Duration { return d + rand.N(d/4) }
+
+// late is by how much a master of this rank is later than it need be, so that those who wait do not go on together. The
+// first in rank is not late.
+func late(rank int) time.Duration {
+	if rank == 0 {
+		return 0
+	}
+	return rand.N(rankStep / 3)
+}
 
 // hold is how long a record must have been wrong before a master of this rank writes it. Undone says how often others
 // have replaced what it wrote while its view stayed the same: two that disagree do not go on for ever. The first in rank
