@@ -38,21 +38,31 @@ type prepared struct {
 var scratch string
 
 var prepare = sync.OnceValues(func() (prepared, error) {
-	p := prepared{Mirror: filepath.Join(scratch, "mirror")}
-	var err error
-	if p.Programs, err = binaries.Build(context.Background(), filepath.Join(scratch, "bin"), os.Getenv("REKINDLE_BINARY"), binaries.Default); err != nil {
+	ctx := context.Background()
+	programs, err := binaries.Build(ctx, filepath.Join(scratch, "bin"), os.Getenv("REKINDLE_BINARY"), binaries.Default)
+	if err != nil {
+		return prepared{}, err
+	}
+	return publish(ctx, scratch, programs)
+})
+
+// publish makes the objects that nodes with some programs need, in a directory.
+func publish(ctx context.Context, dir string, programs binaries.Set) (prepared, error) {
+	p := prepared{Programs: programs, Mirror: filepath.Join(dir, "mirror")}
+	assets := filepath.Join(dir, "assets")
+	if err := demo.Assets(ctx, assets, dir, programs, []string{"master", "etcd"}, ""); err != nil {
 		return p, err
 	}
-	assets := filepath.Join(scratch, "assets")
-	if err := demo.Assets(context.Background(), assets, scratch, p.Programs, []string{"master", "etcd"}, ""); err != nil {
-		return p, err
-	}
-	out, err := exec.Command(p.Programs.Rekindle, "publish", assets, "dir://"+p.Mirror).CombinedOutput()
+	out, err := exec.CommandContext(ctx, programs.Rekindle, "publish", assets, "dir://"+p.Mirror).CombinedOutput()
 	if err != nil {
 		return p, fmt.Errorf("publish: %w\n%s", err, out)
 	}
 	return p, nil
-})
+}
+
+// places are for the tests that are not long: so many of them run at once. The long ones begin at once, as the package takes as long
+// as they do, and wait most of that time.
+var places = make(chan struct{}, 2)
 
 // survive runs a test against masters of a cluster of its own, and other tests beside it. ctx ends with the test's limit.
 func survive(t *testing.T, shape Shape, test func(ctx context.Context, c *Cluster)) {
@@ -71,15 +81,23 @@ func survive(t *testing.T, shape Shape, test func(ctx context.Context, c *Cluste
 		return
 	}
 	t.Parallel()
-	p, err := prepare()
+	ready := prepare
+	if shape.Clock {
+		ready = movable
+	}
+	p, err := ready()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !shape.Long {
+		places <- struct{}{}
+		defer func() { <-places }()
 	}
 	apart(t, p)
 }
 
-// measured are the lines that are shown of a test that passed.
-var measured = regexp.MustCompile(`(?m)^ +\w+\.go:\d+: (measured: .*|skipped: .*)$`)
+// shown are the lines that are shown of a test that passed: its steps, and what it measured.
+var shown = regexp.MustCompile(`(?m)^ +(?:\w+\.go:\d+: (measured: .*|skipped: .*)|(--- (?:PASS|SKIP): .*))$`)
 
 // apart runs the test that calls it in another process.
 func apart(t *testing.T, p prepared) {
@@ -100,8 +118,8 @@ func apart(t *testing.T, p prepared) {
 	if !strings.Contains(out.String(), "--- PASS: "+t.Name()) && !strings.Contains(out.String(), "--- SKIP: "+t.Name()) {
 		t.Fatalf("the other process did not run this test:\n%s", &out)
 	}
-	for _, line := range measured.FindAllStringSubmatch(out.String(), -1) {
-		t.Log(line[1])
+	for _, line := range shown.FindAllStringSubmatch(out.String(), -1) {
+		t.Log(line[1] + line[2])
 	}
 }
 
@@ -118,7 +136,7 @@ func exactly(name string) string {
 func start(ctx context.Context, t *testing.T, p prepared, shape Shape) *Cluster {
 	t.Helper()
 	dir := t.TempDir()
-	c := &Cluster{t: t, dir: dir, mirror: "dir://" + p.Mirror, shape: shape}
+	c := &Cluster{t: t, whole: t, dir: dir, mirror: "dir://" + p.Mirror, shape: shape}
 	t.Cleanup(c.unmount) // after the region is closed
 	r, err := region.Start(ctx, region.Options{
 		Dir: filepath.Join(dir, "lab"), Name: "cn-northwest-1", Binary: p.Programs.Rekindle, Standin: p.Programs.Standin, Bake: c.bake,

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -22,8 +21,8 @@ import (
 	"go.uber.org/zap"
 
 	"rekindle/agent/etcd"
-	"rekindle/agent/etcd/backup"
 	"rekindle/agent/status"
+	"rekindle/test/lab/keyspace"
 	"rekindle/test/lab/node"
 	"rekindle/test/lab/region"
 )
@@ -41,6 +40,8 @@ type Shape struct {
 	Config  string // laid over cluster.yaml
 	Zonal   bool   // a group in each zone, instead of Masters
 	Role    string // of the nodes that have etcd; default master
+	Long    bool   // the test takes a minute or more: it begins at once
+	Clock   bool   // etc/clock-offset in a root says by how many seconds the node's clock is off
 	// Before, unless nil, is called when the store is there and no node is.
 	Before func(c *Cluster)
 	// Bake, unless nil, changes a root before its first boot.
@@ -50,12 +51,26 @@ type Shape struct {
 // Cluster is a cluster of masters in a region of its own.
 type Cluster struct {
 	*region.Region
-	t      *testing.T
+	t      *testing.T // of the step that is under way
+	whole  *testing.T
 	dir    string
 	mirror string
 	shape  Shape
 	groups []string // of Auto Scaling, that have etcd
 	mounts []string
+}
+
+// Step is a part of a cluster's life that proves something of its own. What comes after it needs it: if it fails, the test ends.
+func (c *Cluster) Step(name string, step func(t *testing.T)) {
+	c.t.Helper()
+	passed := c.whole.Run(name, func(t *testing.T) {
+		c.t = t
+		step(t)
+	})
+	c.t = c.whole
+	if !passed {
+		c.t.FailNow()
+	}
 }
 
 func (c *Cluster) bake(root string) error {
@@ -117,6 +132,26 @@ func (c *Cluster) Ready(ctx context.Context, n int, except ...string) []*node.No
 			c.t.Fatalf("%s: %v", n.ID, err)
 		}
 	}
+	return nodes
+}
+
+// Converge is Ready for masters whose agents were killed: what fails is tried again.
+func (c *Cluster) Converge(ctx context.Context, n int) []*node.Node {
+	c.t.Helper()
+	var nodes []*node.Node
+	c.Await(ctx, fmt.Sprintf("%d masters are ready", n), func() error {
+		nodes = c.Masters()
+		for _, n := range nodes {
+			s, err := n.Status()
+			if err == nil && (s.State != status.StateReady || s.Agent.PID != n.PID()) {
+				err = fmt.Errorf("%s: %s: %s", n.ID, s.State, s.Message)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return atLeast(len(nodes), n)
+	})
 	return nodes
 }
 
@@ -183,22 +218,23 @@ func row(name string) func(*status.Status, *status.Etcd) bool {
 	return func(_ *status.Status, e *status.Etcd) bool { return e.Row == name }
 }
 
-// TLS is what an operator on a node speaks to etcd with.
-func TLS(n *node.Node) (*tls.Config, error) { return tlsOf(n, "etcd/healthcheck-client") }
-
-func tlsOf(n *node.Node, name string) (*tls.Config, error) {
+// identity is what a node speaks to etcd with: its certificate of a name below /etc/kubernetes/pki.
+func (c *Cluster) identity(n *node.Node, name string) *tls.Config {
+	c.t.Helper()
 	pki := n.Path("/etc/kubernetes/pki")
 	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, name+".crt"), filepath.Join(pki, name+".key"))
 	if err != nil {
-		return nil, err
+		c.t.Fatal(err)
 	}
 	trusted, err := os.ReadFile(filepath.Join(pki, "etcd/ca.crt"))
 	if err != nil {
-		return nil, err
+		c.t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(trusted)
-	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots}, nil
+	if !roots.AppendCertsFromPEM(trusted) {
+		c.t.Fatalf("%s: etcd/ca.crt holds no certificate", n.ID)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots}
 }
 
 // endpoints are the client URLs of the etcd that some masters carry on a port.
@@ -210,39 +246,41 @@ func (c *Cluster) endpoints(of []*node.Node, port string) []string {
 	return all
 }
 
-// Client speaks to the etcd of some masters, as an operator on one of them would.
-func (c *Cluster) Client(of ...*node.Node) *clientv3.Client { return c.ClientOf("2379", of...) }
+// Etcd is one of the cluster's etcd clusters: main or events.
+func (c *Cluster) Etcd(name string) *keyspace.Cluster {
+	return &keyspace.Cluster{Region: c.Region, Store: store, Name: name}
+}
 
-// ClientOf is Client, for the etcd on another port.
-func (c *Cluster) ClientOf(port string, of ...*node.Node) *clientv3.Client {
+// Client speaks to the etcd of some masters, as an operator on the first of them would.
+func (c *Cluster) Client(of ...*node.Node) *clientv3.Client {
 	c.t.Helper()
-	secure, err := TLS(of[0])
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return c.dial(secure, c.endpoints(of, port))
+	return c.closing(c.Etcd("main").Dial(of...))
+}
+
+// EventsClient is Client, for the etcd of events.
+func (c *Cluster) EventsClient(of *node.Node) *clientv3.Client {
+	c.t.Helper()
+	return c.dial(c.identity(of, "etcd/healthcheck-client"), c.endpoints([]*node.Node{of}, "2381"))
 }
 
 // asAPIServer speaks to the etcd of some nodes as the API server of a master does.
 func (c *Cluster) asAPIServer(master *node.Node, of []*node.Node) *clientv3.Client {
 	c.t.Helper()
-	secure, err := tlsOf(master, "apiserver-etcd-client")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return c.dial(secure, c.endpoints(of, "2379"))
+	return c.dial(c.identity(master, "apiserver-etcd-client"), c.endpoints(of, "2379"))
 }
 
 func (c *Cluster) dial(secure *tls.Config, endpoints []string) *clientv3.Client {
 	c.t.Helper()
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints: endpoints, TLS: secure, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
-		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
-	})
+	return c.closing(clientv3.New(clientv3.Config{Endpoints: endpoints, TLS: secure, DialTimeout: 5 * time.Second, Logger: zap.NewNop()}))
+}
+
+// closing keeps a client until the whole test ends.
+func (c *Cluster) closing(client *clientv3.Client, err error) *clientv3.Client {
+	c.t.Helper()
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(func() { _ = client.Close() })
+	c.whole.Cleanup(func() { _ = client.Close() })
 	return client
 }
 
@@ -257,38 +295,17 @@ func (c *Cluster) PutObject(ctx context.Context, path string, data []byte) {
 	}
 }
 
-// Lineage is the record in the store.
+// Lineage is the record of main in the store.
 func (c *Cluster) Lineage() *etcd.Lineage { return c.LineageOf("main") }
 
 // LineageOf is that of another etcd cluster.
 func (c *Cluster) LineageOf(name string) *etcd.Lineage {
 	c.t.Helper()
-	raw, err := c.ReadStore(context.WithoutCancel(c.t.Context()), store, etcd.Key(name))
+	record, err := c.Etcd(name).Lineage(context.WithoutCancel(c.t.Context()))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	var record etcd.Lineage
-	if err := json.Unmarshal(raw, &record); err != nil {
-		c.t.Fatal(err)
-	}
-	return &record
-}
-
-// Backups are those of main that count, the best first.
-func (c *Cluster) Backups(ctx context.Context) []backup.Entry { return c.BackupsOf(ctx, "main") }
-
-// BackupsOf are those of an etcd cluster.
-func (c *Cluster) BackupsOf(ctx context.Context, cluster string) []backup.Entry {
-	c.t.Helper()
-	blobs, err := c.Store(store)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	entries, err := backup.List(ctx, blobs, cluster)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return backup.Candidates(entries, 1<<30)
+	return record
 }
 
 // tellLogs shows what the agents decided about etcd.
@@ -305,7 +322,7 @@ func (c *Cluster) tellLogs() {
 				continue // files and units
 			}
 			if strings.Contains(line, "etcd") || strings.Contains(line, "lineage") || strings.Contains(line, "FAILED") {
-				c.t.Log(strings.TrimSpace(line[:min(len(line), 400)]))
+				c.t.Log(strings.TrimSpace(line[:min(len(line), 1000)]))
 			}
 		}
 	}

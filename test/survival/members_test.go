@@ -4,130 +4,112 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"rekindle/agent/etcd"
+	"rekindle/test/lab/node"
 	"rekindle/test/lab/region"
+	"rekindle/test/s3"
 )
 
 func onInstance(id string) func(etcd.Member) bool {
 	return func(m etcd.Member) bool { return m.Instance == id }
 }
 
-// The disk of a member comes back empty, on the same instance: another member takes its place.
-func TestDiskComesBackEmpty(t *testing.T) {
+// A member whose disk came back empty, and a learner that dies, are replaced.
+func TestMembersReplaced(t *testing.T) {
 	survive(t, Shape{Masters: 3}, func(ctx context.Context, c *Cluster) {
 		nodes := c.Ready(ctx, 3)
 		client := c.Client(nodes...)
-		members := c.Whole(ctx, client, 3)
 		written := c.Write(ctx, client, "before", 20)
-		victim := nodes[0]
-		if err := victim.Destroy(); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.RemoveAll(victim.Path("/var/lib/etcd/main")); err != nil {
-			t.Fatal(err)
-		}
-		if err := victim.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := victim.Ready(ctx); err != nil {
-			t.Fatal(err)
-		}
-		client = c.Client(victim)
-		now := c.Whole(ctx, client, 3)
-		kept := slices.DeleteFunc(idsOf(now), func(id uint64) bool { return !slices.Contains(idsOf(members), id) })
-		if len(kept) != 2 || !slices.ContainsFunc(c.Lineage().Members, onInstance(victim.ID)) {
-			t.Errorf("members %v, were %v; lineage %+v", now, members, c.Lineage())
-		}
+		c.Step("empty disk", func(t *testing.T) { c.emptyDisk(ctx, t, client, nodes[0]) })
+		c.Step("learner", func(t *testing.T) { c.learnerDies(ctx, t) })
+		client = c.Client(c.Ready(ctx, 3)...)
 		c.Read(ctx, client).Holds(t, written)
 		c.Generation(1)
 	})
 }
 
-// A learner dies in the middle of joining: whoever comes next removes it.
-func TestLearnerDies(t *testing.T) {
-	survive(t, Shape{Masters: 3}, func(ctx context.Context, c *Cluster) {
-		nodes := c.Ready(ctx, 3)
-		client := c.Client(nodes...)
-		c.Whole(ctx, client, 3)
-		written := c.Write(ctx, client, "before", 20)
-		c.End(nodes[0])
-		fresh, err := c.AwaitMembers(ctx, c.group(), 1, ids(nodes)...)
+// emptyDisk has an instance start again without what etcd had on its disk: another member takes the old one's place on it.
+func (c *Cluster) emptyDisk(ctx context.Context, t *testing.T, client *clientv3.Client, victim *node.Node) {
+	members := c.Whole(ctx, client, 3)
+	c.Cloud.Suspend(c.group(), "ReplaceUnhealthy")
+	defer c.Cloud.Resume(c.group(), "ReplaceUnhealthy")
+	if err := c.Cloud.Stop(victim.ID); err != nil {
+		t.Fatal(err)
+	}
+	c.Cloud.Settle()
+	if err := os.RemoveAll(victim.Path("/var/lib/etcd/main")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Cloud.Start(victim.ID); err != nil {
+		t.Fatal(err)
+	}
+	c.Cloud.Settle()
+	if _, err := victim.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	now := c.Whole(ctx, c.Client(victim), 3)
+	if common(now, members) != 2 || !slices.ContainsFunc(c.Lineage().Members, onInstance(victim.ID)) {
+		t.Errorf("members %v, were %v; lineage %+v", now, members, c.Lineage())
+	}
+}
+
+// learnerDies ends a master while its member is a learner: whoever comes next removes it.
+func (c *Cluster) learnerDies(ctx context.Context, t *testing.T) {
+	nodes := c.Ready(ctx, 3)
+	members := c.Whole(ctx, c.Client(nodes...), 3)
+	c.End(nodes[0])
+	fresh := c.launched(ctx, nodes)
+	learns := func(m etcd.Member) bool { return m.Instance == fresh.ID && m.Learner }
+	c.Await(ctx, "the record has a learner", func() error {
+		if record := c.Lineage(); !slices.ContainsFunc(record.Members, learns) {
+			return fmt.Errorf("%+v", record)
+		}
+		return nil
+	})
+	// It gets no further than that.
+	held := c.S3.Faults().Add(s3.Fault{
+		Method: http.MethodPut, Path: "/" + bucket + "/" + prefix + "/" + etcd.Key("main"),
+		AccessKeyID: c.Cloud.Credentials(fresh.ID).AccessKeyID, Do: s3.ServerError,
+	})
+	defer held.Remove()
+	client := c.Client(nodes[1:]...)
+	var learner uint64
+	c.Await(ctx, "etcd has a learner", func() error {
+		asking, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		answer, err := client.MemberList(asking)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		c.Await(ctx, "the record has a learner", func() error {
-			at := slices.IndexFunc(c.Lineage().Members, onInstance(fresh[0].ID))
-			if at < 0 {
-				return fmt.Errorf("%+v", c.Lineage())
+		for _, m := range answer.Members {
+			if m.IsLearner {
+				learner = m.ID
+				return nil
 			}
-			return nil
-		})
-		if err := fresh[0].Destroy(); err != nil {
-			t.Fatal(err)
 		}
-		cut := c.Lineage()
-		c.End(fresh...)
-		third := c.New(ctx, append(nodes, fresh...))
-		client = c.Client(third)
-		c.Whole(ctx, client, 3)
-		if slices.ContainsFunc(c.Lineage().Members, onInstance(fresh[0].ID)) {
-			t.Errorf("the learner that died is still listed: %+v", c.Lineage())
-		}
-		c.Read(ctx, client).Holds(t, written)
-		c.Generation(1)
-		t.Logf("measured: cut at %+v", *cut.Change)
+		return fmt.Errorf("%v", answer.Members)
 	})
+	if record := c.Lineage(); !slices.ContainsFunc(record.Members, learns) {
+		t.Fatalf("it is no learner any more: %+v", record)
+	}
+	c.End(fresh)
+	third := c.New(ctx, append(nodes, fresh))
+	now := c.Whole(ctx, c.Client(third), 3)
+	gone := func(m *etcdserverpb.Member) bool { return m.ID == learner }
+	if slices.ContainsFunc(c.Lineage().Members, onInstance(fresh.ID)) || slices.ContainsFunc(now, gone) || common(now, members) != 2 {
+		t.Errorf("members %v, were %v; lineage %+v", now, members, c.Lineage())
+	}
 }
-
-// Two of five masters die at once: three are a quorum.
-func TestTwoOfFive(t *testing.T) {
-	survive(t, Shape{Masters: 5}, func(ctx context.Context, c *Cluster) {
-		nodes := c.Ready(ctx, 5)
-		client := c.Client(nodes...)
-		c.Whole(ctx, client, 5)
-		written := c.Write(ctx, client, "before", 20)
-		start := time.Now()
-		c.End(nodes[1], nodes[3])
-		client = c.Client(nodes[0], nodes[2], nodes[4])
-		more := c.Write(ctx, client, "meanwhile", 20)
-		client = c.Client(c.Ready(ctx, 5)...)
-		c.Whole(ctx, client, 5)
-		t.Logf("measured: five voters again after %v", time.Since(start).Round(100*time.Millisecond))
-		c.Read(ctx, client).Holds(t, written, more)
-		c.Generation(1)
-	})
-}
-
-// Kubernetes' events have an etcd of their own, and it survives as well.
-func TestBothClusters(t *testing.T) {
-	survive(t, Shape{Masters: 1, Config: "etcd: {clusters: [main, events]}\n"}, func(ctx context.Context, c *Cluster) {
-		nodes := c.Ready(ctx, 1)
-		main, events := c.ClientOf("2379", nodes...), c.ClientOf(eventsPort, nodes...)
-		inMain, inEvents := c.Write(ctx, main, "main", 20), c.Write(ctx, events, "events", 20)
-		c.Stored(ctx, c.Read(ctx, main).Revision)
-		c.storedOf(ctx, "events", c.Read(ctx, events).Revision)
-		c.End(nodes...)
-		nodes = c.Ready(ctx, 1)
-		main, events = c.ClientOf("2379", nodes...), c.ClientOf(eventsPort, nodes...)
-		a, b := c.Read(ctx, main), c.Read(ctx, events)
-		a.Holds(t, inMain)
-		b.Holds(t, inEvents)
-		if len(a.Keys) != len(inMain) || len(b.Keys) != len(inEvents) {
-			t.Errorf("main has %d keys of %d, events %d of %d", len(a.Keys), len(inMain), len(b.Keys), len(inEvents))
-		}
-		if m, e := c.Lineage(), c.LineageOf("events"); m.Generation != 2 || e.Generation != 2 || m.UID == e.UID {
-			t.Errorf("%+v, %+v", m, e)
-		}
-	})
-}
-
-const eventsPort = "2381"
 
 // etcd on three nodes of its own, with a master that uses it.
 func TestEtcdOnNodesOfItsOwn(t *testing.T) {

@@ -3,6 +3,8 @@ package survival
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"rekindle/agent/etcd"
+	"rekindle/test/lab/keyspace"
+	"rekindle/test/lab/node"
 )
 
 // State is everything that etcd holds below /test/, and its revision.
@@ -62,20 +66,18 @@ func (s State) Holds(t *testing.T, written ...map[string]string) {
 	}
 }
 
-// Stored waits until what was written up to a revision is in the store.
+// Stored waits until what was written to main up to a revision is in the store.
 func (c *Cluster) Stored(ctx context.Context, revision int64) {
 	c.t.Helper()
-	c.storedOf(ctx, "main", revision)
+	c.StoredOf(ctx, "main", revision)
 }
 
-func (c *Cluster) storedOf(ctx context.Context, cluster string, revision int64) {
+// StoredOf is Stored, for another etcd cluster.
+func (c *Cluster) StoredOf(ctx context.Context, name string, revision int64) {
 	c.t.Helper()
-	c.Await(ctx, fmt.Sprintf("revision %d of %s is in the store", revision, cluster), func() error {
-		if all := c.BackupsOf(ctx, cluster); len(all) == 0 || all[0].Reaches() < revision {
-			return fmt.Errorf("%+v", all)
-		}
-		return nil
-	})
+	if _, err := c.Etcd(name).AwaitStored(ctx, c.LineageOf(name).Generation, revision, func(keyspace.Stored) {}); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // Whole waits until n voters, and nobody else, are members by etcd's word and by the record's.
@@ -104,41 +106,92 @@ func (c *Cluster) Whole(ctx context.Context, client *clientv3.Client, n int) []*
 	return members
 }
 
-// Generation fails unless the record has it, and runs.
+// Generation fails unless the record of main has it, and runs.
 func (c *Cluster) Generation(want int) {
 	c.t.Helper()
-	if record := c.Lineage(); record.Generation != want || record.State != etcd.Running {
-		c.t.Errorf("generation %d, %s; want %d: %+v", record.Generation, record.State, want, record)
+	c.generationOf("main", want)
+}
+
+func (c *Cluster) generationOf(name string, want int) {
+	c.t.Helper()
+	if record := c.LineageOf(name); record.Generation != want || record.State != etcd.Running {
+		c.t.Errorf("%s: generation %d, %s; want %d: %+v", name, record.Generation, record.State, want, record)
 	}
 }
 
 // Restored checks what new masters have made of the store: all that was stored, and revisions higher than ever seen.
 func (c *Cluster) Restored(ctx context.Context, client *clientv3.Client, generation int, before State) {
 	c.t.Helper()
-	after := c.Read(ctx, client)
-	after.Holds(c.t, before.Keys)
-	if after.Revision < before.Revision+bump {
-		c.t.Errorf("revision %d, was %d: a restore raises it", after.Revision, before.Revision)
-	}
-	if len(after.Keys) != len(before.Keys) {
-		c.t.Errorf("%d keys, were %d", len(after.Keys), len(before.Keys))
-	}
-	c.Compacted(ctx, client, before.Revision+1)
-	c.Generation(generation)
+	c.RestoredOf(ctx, "main", client, generation, before)
 }
 
-// bump is by how much a restore raises the revision.
+// RestoredOf is Restored, for another etcd cluster.
+func (c *Cluster) RestoredOf(ctx context.Context, name string, client *clientv3.Client, generation int, before State) {
+	c.t.Helper()
+	after := c.Read(ctx, client)
+	if !maps.Equal(after.Keys, before.Keys) {
+		c.t.Errorf("%s: %d keys, were %d, or their values differ", name, len(after.Keys), len(before.Keys))
+	}
+	c.Raised(ctx, client, before.Revision, after.Revision)
+	c.generationOf(name, generation)
+}
+
+// bump is by how much a new generation that is made of data raises the revision.
 const bump = 1_000_000_000
 
-// Compacted fails unless who watches from a revision is told that it is compacted.
-func (c *Cluster) Compacted(ctx context.Context, client *clientv3.Client, revision int64) {
+// Raised fails unless the revision is far higher than it was, and whoever watches from where it was is told that it is compacted.
+func (c *Cluster) Raised(ctx context.Context, client *clientv3.Client, was, is int64) {
 	c.t.Helper()
-	watching, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	answer := <-client.Watch(watching, "/test/", clientv3.WithPrefix(), clientv3.WithRev(revision))
-	if answer.CompactRevision == 0 {
-		c.t.Errorf("who watches from revision %d hears nothing of the restore: %+v", revision, answer)
+	if is < was+bump/2 {
+		c.t.Errorf("revision %d, was %d: a new generation raises it by %d", is, was, bump)
 	}
+	if _, err := keyspace.Compacted(ctx, client, was+1); err != nil {
+		c.t.Error(err)
+	}
+}
+
+// Level waits until the members on some masters have applied all that was written so far.
+func (c *Cluster) Level(ctx context.Context, client *clientv3.Client, masters []*node.Node) {
+	c.t.Helper()
+	written := c.Read(ctx, client).Revision
+	for _, endpoint := range c.endpoints(masters, "2379") {
+		c.Await(ctx, endpoint+" has caught up", func() error {
+			answer, err := client.Status(ctx, endpoint)
+			if err != nil {
+				return err
+			}
+			return atLeast(int(answer.Header.Revision), int(written))
+		})
+	}
+}
+
+// Leader is the one of some masters whose member leads, and in which term.
+func (c *Cluster) Leader(ctx context.Context, masters []*node.Node) (leader *node.Node, term uint64) {
+	c.t.Helper()
+	client := c.Client(masters...)
+	c.Await(ctx, "a leader", func() error {
+		for _, n := range masters {
+			asking, cancel := context.WithTimeout(ctx, 2*time.Second)
+			answer, err := client.Status(asking, c.endpoints([]*node.Node{n}, "2379")[0])
+			cancel()
+			if err == nil && answer.Leader == answer.Header.MemberId {
+				leader, term = n, answer.RaftTerm
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d masters", len(masters))
+	})
+	return leader, term
+}
+
+// common is how many of the members are in both lists.
+func common(a, b []*etcdserverpb.Member) (n int) {
+	for _, m := range a {
+		if slices.ContainsFunc(b, func(o *etcdserverpb.Member) bool { return o.ID == m.ID }) {
+			n++
+		}
+	}
+	return n
 }
 
 func atLeast(n, want int) error {

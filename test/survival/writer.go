@@ -46,7 +46,7 @@ func (c *Cluster) NewWriter(ctx context.Context, name string) *Writer {
 	w := &Writer{Name: name, c: c, Client: c.Client(c.Masters()...), stop: cancel, began: time.Now()}
 	w.done.Go(func() { w.follow(ctx) })
 	w.done.Go(func() { w.write(ctx) })
-	c.t.Cleanup(w.Stop)
+	c.whole.Cleanup(w.Stop)
 	return w
 }
 
@@ -153,20 +153,23 @@ func (w *Writer) Survived(t *testing.T, s State) int {
 	return survived
 }
 
-// Seen watches the watched key from its beginning until ctx ends, and returns what it saw: the values in order.
-func (w *Writer) Seen(ctx context.Context) (wait func() []string) {
+// Seen watches the watched key from its beginning until ctx ends, and tells what it saw so far: the values in order.
+func (w *Writer) Seen(ctx context.Context) (so func() []string) {
+	var mu sync.Mutex
 	var seen []string
-	var done sync.WaitGroup
 	events := w.Client.Watch(clientv3.WithRequireLeader(ctx), watched, clientv3.WithRev(1))
-	done.Go(func() {
+	go func() { // until the client ends
 		for answer := range events {
+			mu.Lock()
 			for _, e := range answer.Events {
 				seen = append(seen, string(e.Kv.Value))
 			}
+			mu.Unlock()
 		}
-	})
+	}()
 	return func() []string {
-		done.Wait()
-		return seen
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(seen)
 	}
 }
