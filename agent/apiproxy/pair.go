@@ -105,18 +105,15 @@ func (w *waiter) readable() (int, error) {
 
 // peek tells whether the wait is over.
 func (w *waiter) peek(fd uintptr) bool {
+	if w.n, w.err = unix.IoctlGetInt(int(fd), unix.SIOCINQ); w.n > 0 || w.err != nil {
+		return true
+	}
+	// Nothing yet, the end, or an error?
 	var one [1]byte
 	for {
 		w.n, _, w.err = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK)
 		if !errors.Is(w.err, unix.EINTR) {
-			break
+			return !errors.Is(w.err, unix.EAGAIN)
 		}
 	}
-	if errors.Is(w.err, unix.EAGAIN) {
-		return false
-	}
-	if w.err == nil && w.n > 0 {
-		w.n, w.err = unix.IoctlGetInt(int(fd), unix.SIOCINQ)
-	}
-	return true
 }
