@@ -18,8 +18,7 @@ import (
 const checkGap = 50 * time.Millisecond
 
 // check watches one backend over a connection of its own: by HTTP/2 pings, which cost the API server next to nothing, and
-// now and then by /readyz, which anybody may read. When the connection breaks, the next look opens another, and only
-// what that meets decides.
+// now and then by /readyz, which anybody may read.
 type check struct {
 	address string
 	o       *Options
@@ -28,6 +27,8 @@ type check struct {
 	conn  *http.ClientConn // nil: none
 	pings bool             // over conn
 	lost  chan struct{}    // closed with conn
+
+	failures int // in a row
 }
 
 // unreachable is what a look ends with when the machine or its kernel did not take the connection.
@@ -35,11 +36,10 @@ type unreachable struct{ error }
 
 func (u unreachable) Unwrap() error { return u.error }
 
-// run reports the state after each look until ctx ends. One failure is not reported: after the second in a row, the state
-// is what the second says.
+// run reports the state after each look until ctx ends. One failure is not reported, and a connection that breaks is one:
+// after the second in a row, the state is what the second says.
 func (c *check) run(ctx context.Context, report func(State, error)) {
 	defer c.drop()
-	failures := 0
 	for {
 		answered, err := c.look(ctx)
 		if ctx.Err() != nil {
@@ -48,23 +48,23 @@ func (c *check) run(ctx context.Context, report func(State, error)) {
 		next := c.o.Ready
 		switch {
 		case err == nil:
-			failures = 0
+			c.failures = 0
 			report(Up, nil)
 			if !c.pings {
 				next = c.o.Interval
 			}
 		default:
 			c.drop()
-			failures++
+			c.failures++
 			next = c.o.Interval
-			if failures == 1 && !answered {
+			if c.failures == 1 && !answered {
 				next = 0
 			}
-			if failures > 1 {
+			if c.failures > 1 {
 				report(stateOf(err), err)
 			}
 		}
-		if !pause(ctx, checkGap) || !c.wait(ctx, next, failures == 0) {
+		if !pause(ctx, checkGap) || !c.wait(ctx, next) {
 			return
 		}
 	}
@@ -79,9 +79,9 @@ func stateOf(err error) State {
 
 // wait waits until the next look is due, or sooner when something happened, and tells whether ctx still runs. A backend
 // that fails is looked at no sooner.
-func (c *check) wait(ctx context.Context, next time.Duration, sooner bool) bool {
+func (c *check) wait(ctx context.Context, next time.Duration) bool {
 	lost, looks := c.lost, c.looks
-	if !sooner {
+	if c.failures > 0 {
 		lost, looks = nil, nil
 	}
 	timer := time.NewTimer(jittered(next))
@@ -90,6 +90,7 @@ func (c *check) wait(ctx context.Context, next time.Duration, sooner bool) bool 
 	case <-timer.C:
 	case <-lost:
 		c.drop()
+		c.failures = 1
 	case <-looks:
 	case <-ctx.Done():
 		return false
