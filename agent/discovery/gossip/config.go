@@ -40,9 +40,9 @@ func config(o Options, open *opener, m *members) *memberlist.Config {
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 6
 	// Where UDP is lost, a probe goes over TCP: the node lives.
 	c.DisableTcpPings = false
-	// Full states, which memberlist exchanges 6 times as rarely at 1,000 nodes (12 minutes), are for what gossip lost;
-	// at 190 bytes a node they would be the greater part of the idle traffic with the usual 30 s.
-	c.PushPullInterval = 2 * time.Minute
+	// Full states are for what gossip lost. memberlist exchanges them ever more often for all, as a cluster grows; exchange
+	// does it at a rate that costs the same.
+	c.PushPullInterval = 0
 	c.TCPTimeout = tcpTimeout
 	// A dead node is told so for a minute, that it may object; healing takes over from there.
 	c.GossipToTheDeadTime = time.Minute

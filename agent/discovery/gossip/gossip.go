@@ -159,6 +159,7 @@ func (o *Options) complete() error {
 func (g *Gossip) Run(ctx context.Context) error {
 	var running errgroup.Group
 	running.Go(func() error { g.heal(ctx); return nil })
+	running.Go(func() error { g.exchange(ctx); return nil })
 	running.Go(func() error { g.announcing(ctx); return nil })
 	return errors.Join(running.Wait(), g.Close())
 }

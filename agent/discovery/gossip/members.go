@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +30,7 @@ var errRefused = errors.New("refused")
 // member is what is known of an instance.
 type member struct {
 	meta
+	said    []byte         // meta as it came
 	at      netip.AddrPort // of its gossip
 	state   discovery.State
 	since   time.Time
@@ -36,6 +38,11 @@ type member struct {
 }
 
 func (m *member) living() bool { return m.state == discovery.Alive || m.state == discovery.Suspect }
+
+func (m *member) sameAddress(n *memberlist.Node) bool {
+	addr, ok := netip.AddrFromSlice(n.Addr)
+	return ok && m.at == netip.AddrPortFrom(addr.Unmap(), n.Port)
+}
 
 // run is one process of an instance.
 type run struct {
@@ -72,13 +79,16 @@ func (m *members) NotifyAlive(n *memberlist.Node) error {
 	if n.Name == m.self {
 		return nil
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	is, known := m.all[n.Name]
+	if known && is.state == discovery.Alive && bytes.Equal(is.said, n.Meta) && is.sameAddress(n) {
+		return nil // as nearly always: each piece of news comes a dozen times
+	}
 	said, from, err := m.read(n)
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	is, known := m.all[n.Name]
 	// A process that left never comes back. What tells of it a while later is no straggler: somebody repeats it.
 	if at, ended := m.ended[run{n.Name, said.run}]; ended {
 		if time.Since(at) > stragglers {
@@ -139,6 +149,7 @@ func (m *members) heard(n *memberlist.Node, event string) {
 		is = &member{}
 		m.all[n.Name] = is
 	}
+	is.said = bytes.Clone(n.Meta)
 	is.meta, is.at = said, netip.AddrPortFrom(addr.Unmap(), n.Port)
 	if !is.living() && n.Name != m.self {
 		is.through = m.through[is.at]

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"syscall"
+	"time"
+
+	"rekindle/agent/discovery"
+)
+
+const (
+	stormWindow = time.Second // within which all nodes of a storm start
+	limit       = 5 * time.Minute
+)
+
+// sample is what was measured of one cluster. Slices have one value a node, sorted.
+type sample struct {
+	nodes   int
+	verbose bool
+
+	stormMasters, stormAll []time.Duration // from a node's start until it knows all masters; all nodes
+	newMaster              []time.Duration // from a new master's start until a node knows it
+	dead                   []time.Duration // from a master's end until a node counts it no more
+	rebuilt                []time.Duration // from a master's end and another's start, until a node knows both
+	stormBytes             float64         // of a node, in the storm's first minute
+	idleBytes              float64         // of a node and second
+	idleCPU                float64         // of a node, in percent of one CPU
+	memory                 float64         // of a node, bytes
+}
+
+// measure runs one cluster through its life.
+func (s *sample) measure(idle time.Duration) (err error) {
+	ctx := context.Background()
+	debug.SetGCPercent(400) // memory is there to be used; what counts is measured after a collection
+	before := memory()
+	c := newNodes()
+	for range masters {
+		if _, err := c.start(ctx, true); err != nil {
+			return err
+		}
+	}
+	if err := s.storm(ctx, c); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Minute) // what the storm left behind
+	s.memory = float64(memory()-before) / float64(len(c.all))
+	s.tell("storm over")
+
+	sent, worked := c.bytes(), cpu()
+	time.Sleep(idle)
+	share := float64(len(c.all)) * idle.Seconds()
+	s.idleBytes = float64(c.bytes()-sent) / share
+	s.idleCPU = 100 * (cpu() - worked).Seconds() / share
+	s.tell("idle measured")
+
+	began := time.Now()
+	added, err := c.start(ctx, true)
+	if err != nil {
+		return err
+	}
+	s.newMaster, err = s.until(ctx, c, began, func(n *node) bool { return n.state(added.name) == discovery.Alive })
+	if err != nil {
+		return fmt.Errorf("new master: %w", err)
+	}
+	s.tell("new master known")
+
+	began = time.Now()
+	if err := c.kill(added); err != nil {
+		return err
+	}
+	s.dead, err = s.until(ctx, c, began, func(n *node) bool { return n.state(added.name) == discovery.Dead })
+	if err != nil {
+		return fmt.Errorf("killed master: %w", err)
+	}
+	s.tell("killed master gone")
+
+	began = time.Now()
+	lost := c.all[1]
+	if err := c.kill(lost); err != nil {
+		return err
+	}
+	if added, err = c.start(ctx, true); err != nil {
+		return err
+	}
+	s.rebuilt, err = s.until(ctx, c, began, func(n *node) bool {
+		return n.state(added.name) == discovery.Alive && n.state(lost.name) == discovery.Dead
+	})
+	if err != nil {
+		return fmt.Errorf("rebuilt master: %w", err)
+	}
+	s.tell("rebuilt master known")
+	return c.stop()
+}
+
+// storm starts all but the masters within stormWindow.
+func (s *sample) storm(ctx context.Context, c *nodes) error {
+	began := time.Now()
+	starts := make([]time.Duration, s.nodes-masters)
+	for i := range starts {
+		starts[i] = rand.N(stormWindow)
+	}
+	slices.Sort(starts)
+	for _, at := range starts {
+		time.Sleep(at - time.Since(began))
+		if _, err := c.start(ctx, false); err != nil {
+			return err
+		}
+	}
+	// Looking at 3,000 nodes takes as long as what they do: the more there are, the less often.
+	every := 100 * time.Millisecond * time.Duration(1+s.nodes/250)
+	unaware, partial := slices.Clone(c.all), slices.Clone(c.all)
+	for len(unaware)+len(partial) > 0 {
+		if ctx.Err() != nil || time.Since(began) > limit {
+			return fmt.Errorf("join storm: after %v %d nodes miss masters, %d miss nodes", limit, len(unaware), len(partial))
+		}
+		time.Sleep(every)
+		unaware = slices.DeleteFunc(unaware, func(n *node) bool {
+			return reached(&s.stormMasters, n, n.masters() == masters)
+		})
+		partial = slices.DeleteFunc(partial, func(n *node) bool {
+			return reached(&s.stormAll, n, n.Living() == s.nodes)
+		})
+	}
+	time.Sleep(time.Minute - time.Since(began))
+	s.stormBytes = float64(c.bytes()) / float64(len(c.all))
+	slices.Sort(s.stormMasters)
+	slices.Sort(s.stormAll)
+	return nil
+}
+
+// reached notes how long a node took, when it is there.
+func reached(to *[]time.Duration, n *node, there bool) bool {
+	if there {
+		*to = append(*to, time.Since(n.began))
+	}
+	return there
+}
+
+// until asks each node whenever it heard something, until it agrees, and returns when each did.
+func (s *sample) until(ctx context.Context, c *nodes, began time.Time, is func(*node) bool) ([]time.Duration, error) {
+	took := make(chan time.Duration, len(c.all))
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, n := range c.all {
+		go func() {
+			for !is(n) {
+				select {
+				case <-n.Changed():
+				case <-ctx.Done():
+					took <- limit
+					return
+				}
+			}
+			took <- time.Since(began)
+		}()
+	}
+	var all []time.Duration
+	for range c.all {
+		all = append(all, <-took)
+	}
+	slices.Sort(all)
+	if all[len(all)-1] >= limit {
+		return nil, fmt.Errorf("not everywhere after %v", limit)
+	}
+	return all, nil
+}
+
+// memory is what is in use.
+func memory() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+// cpu is the time that this process has computed.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func (s *sample) tell(what string) {
+	if s.verbose {
+		fmt.Fprintf(os.Stderr, "%d nodes: %s, after %v of CPU; so far:\n", s.nodes, what, cpu().Round(time.Second))
+		report(os.Stderr, s)
+	}
+}
