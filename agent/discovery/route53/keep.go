@@ -26,12 +26,10 @@ func (k *Keeper) keep(ctx context.Context, now bool) error {
 	}
 	err = k.request(ctx, "ChangeResourceRecordSets", func(ctx context.Context) error { return k.o.API.Change(ctx, k.zone.ID, d.changes) })
 	if err != nil {
-		zone := k.zone.ID
-		k.forget(err)
 		k.mu.Lock()
 		k.refusal = true
 		k.mu.Unlock()
-		return fmt.Errorf("zone %s: %w", zone, err)
+		return fmt.Errorf("zone %s: %w", k.zone.ID, err)
 	}
 	k.wrote, k.known = version, found.apply(k.o.Cluster, d.changes)
 	for _, c := range d.changes {
@@ -65,7 +63,9 @@ func (k *Keeper) read(ctx context.Context) (listing, error) {
 		})
 		if err != nil {
 			zone := k.zone.ID
-			k.forget(err)
+			if stateOf(err) == Missing {
+				k.zone = Zone{} // it may be there under another id
+			}
 			return nil, fmt.Errorf("zone %s: %w", zone, err)
 		}
 		for _, r := range page {
@@ -80,13 +80,6 @@ func (k *Keeper) read(ctx context.Context) (listing, error) {
 		from = next
 	}
 	return arrange(k.o.Cluster, records), nil
-}
-
-// forget looks for the zone again when it is not there any more.
-func (k *Keeper) forget(err error) {
-	if stateOf(err) == Missing {
-		k.zone = Zone{}
-	}
 }
 
 // learn compares what is listed with what this keeper knew, and tells whether somebody else wrote.

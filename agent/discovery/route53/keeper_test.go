@@ -168,8 +168,54 @@ func TestPartition(t *testing.T) {
 		for rank, k := range keepers {
 			update(t, k, ranked(rank, whole))
 		}
-		time.Sleep(30 * time.Second)
+		time.Sleep(2 * time.Minute)
 		wantAPI(t, m, "1", "2", "3", "4", "5")
+		for n, k := range keepers {
+			k.busy <- struct{}{}
+			if len(k.refused) > 0 {
+				t.Errorf("keeper %d would not add %v again", n, k.refused)
+			}
+			<-k.busy
+		}
+	})
+}
+
+// Somebody takes the marker away, and so the record, after it was read and before it is written.
+func TestRecordThatIsTakenOverInBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(owned(apiName, "A", cluster, "10.0.0.1")...)
+		m.fault = func(action string) error {
+			if action == "ChangeResourceRecordSets" {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.records = m.records[:1]
+			}
+			return nil
+		}
+		k := run(t, m, nil)
+		update(t, k, view(apiName, "1", "2"))
+		time.Sleep(time.Hour)
+		wantAPI(t, m, "1")
+		if s := k.Status(); m.count("ChangeResourceRecordSets") != 1 || len(s.Foreign) != 1 || s.State != Ready {
+			t.Errorf("%d batches, %+v", m.count("ChangeResourceRecordSets"), s)
+		}
+	})
+}
+
+func TestZoneUnderAnotherID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := run(t, m, func(o *Options) { o.ZoneID = "" })
+		update(t, k, view(apiName, "1"))
+		time.Sleep(time.Minute)
+		m.mu.Lock()
+		m.zones, m.records = []Zone{{"Z2", "k.example.com.", true}}, nil
+		m.mu.Unlock()
+		time.Sleep(2 * driftEvery)
+		wantAPI(t, m, "1")
+		if s := k.Status(); s.Zone != "Z2" || s.State != Ready {
+			t.Errorf("%+v", s)
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package route53
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -46,7 +47,7 @@ func (m *memory) ask(ctx context.Context, action string) error {
 	fault := m.fault
 	m.mu.Unlock()
 	err := fault(action)
-	if err == errSilent {
+	if errors.Is(err, errSilent) {
 		err = silence(ctx)
 	}
 	return err
@@ -79,9 +80,15 @@ func (m *memory) ZonesNamed(ctx context.Context, name string) ([]Zone, error) {
 	return some, nil
 }
 
-func (m *memory) Records(ctx context.Context, _ string, _ Place) ([]Record, *Place, error) {
+func (m *memory) Records(ctx context.Context, zone string, _ Place) ([]Record, *Place, error) {
 	if err := m.ask(ctx, "ListResourceRecordSets"); err != nil {
 		return nil, nil, err
+	}
+	m.mu.Lock()
+	known := slices.ContainsFunc(m.zones, func(z Zone) bool { return z.ID == zone })
+	m.mu.Unlock()
+	if !known {
+		return nil, nil, apiError("NoSuchHostedZone")
 	}
 	return m.all(), nil, nil
 }
