@@ -98,10 +98,10 @@ func (c *client) ask(ctx context.Context) (master string, err error) {
 	return answer.Header.Get(masterHeader), nil
 }
 
-// since are the requests that were under way at a moment, and all later ones.
-func (c *client) since(moment time.Time) (some []request) {
+// between are the requests that were under way at a moment, and those that began until another.
+func (c *client) between(moment, until time.Time) (some []request) {
 	for _, r := range c.requests {
-		if r.began.Add(r.took).After(moment) {
+		if r.began.Add(r.took).After(moment) && r.began.Before(until) {
 			some = append(some, r)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	bulk   = 1 << 30 // bytes of a run
+	bulk   = 512 << 20 // bytes of a run
 	chunk  = 256 << 10
 	warmup = 256 << 20
 

@@ -101,7 +101,7 @@ func (m *master) lose() error {
 	return m.kill()
 }
 
-// counts is how long after the loss requests are of interest.
+// counts is until how long after the loss the requests count that begin.
 func (m *master) counts() time.Duration {
 	if m.space != nil {
 		return afterHole

@@ -22,9 +22,10 @@ const (
 	clients = 12
 	poll    = 100 * time.Millisecond
 
-	// How long after the loss requests still count.
+	// Requests count that begin so long after the loss, and they have patience more to be answered.
 	afterKill = 1500 * time.Millisecond
 	afterHole = 3 * time.Second
+	patience  = 2 * time.Second
 
 	// settle bounds the wait for the masters to be up again.
 	settle = 20 * time.Second
@@ -95,13 +96,13 @@ func round(ctx context.Context, p *proxy, roots *x509.CertPool, m *master) ([]re
 	if err := m.lose(); err != nil {
 		return nil, err
 	}
-	await(ctx, m.counts())
+	await(ctx, m.counts()+patience)
 	stop()
 	group.Wait()
 	var counted []request
 	for _, c := range all {
 		if c.master == m.name {
-			counted = append(counted, c.since(lost)...)
+			counted = append(counted, c.between(lost, lost.Add(m.counts()))...)
 		}
 	}
 	if len(counted) == 0 {
