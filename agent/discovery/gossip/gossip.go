@@ -282,7 +282,7 @@ func within(ctx context.Context) time.Duration {
 func (g *Gossip) announcing(ctx context.Context) {
 	const (
 		pause    = time.Second
-		claiming = 30 * time.Second
+		claiming = time.Minute
 	)
 	var until time.Time
 	var again <-chan time.Time

@@ -164,8 +164,8 @@ func checkStream(t *testing.T, n *node, dial *gossiptest.Transport, name string,
 	}
 }
 
-// TestReplay records every packet of a cluster in which a node changed its mind, restarted and left, and sends all of them
-// again, at once and much later: nobody believes any.
+// TestReplay records every packet of a cluster in which a node changed its mind and another is about to leave, and sends
+// all of them again once that one has left, at once and much later: nobody believes any.
 func TestReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
@@ -188,14 +188,14 @@ func TestReplay(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
+		mu.Lock()
+		recording = false // what tells of the end would end again what the rest begins
+		mu.Unlock()
 		if err := all[2].Leave(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		all[2].stop()
 		time.Sleep(10 * time.Second)
-		mu.Lock()
-		recording = false
-		mu.Unlock()
 		rest := append([]*node{all[0], all[1]}, all[3:]...)
 		right := func(when string) {
 			t.Helper()

@@ -83,13 +83,9 @@ func (g *Gossip) exchange(ctx context.Context) {
 		case <-time.After(wait/2 + rand.N(wait)):
 		}
 		for at := range g.members.living() { // any one of them
-			g.life.RLock()
-			if !g.closed {
-				if _, err := g.list.Join([]string{at.String()}); err != nil {
-					g.log.Debug("gossip: exchange", "with", at, "err", err)
-				}
+			if _, err := g.Join(ctx, []Seed{{At: at}}); err != nil {
+				g.log.Debug("gossip: exchange", "err", err)
 			}
-			g.life.RUnlock()
 			break
 		}
 	}
@@ -170,6 +166,9 @@ func outcome(ctx context.Context, asked int, results <-chan error) (answered int
 
 func (g *Gossip) join(s Seed) error {
 	_, err := g.list.Join([]string{s.At.String()})
+	if s.Through == "" { // of exchange: a member is nothing that was found
+		return err
+	}
 	g.counts.joined(s.Through, err == nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s, err)

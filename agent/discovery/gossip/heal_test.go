@@ -113,7 +113,8 @@ func TestAnotherAddress(t *testing.T) {
 	})
 }
 
-// TestTwins: two nodes claim to be one instance, both alive. The first is believed, and everything else goes on.
+// TestTwins: two nodes claim to be one instance, both alive. The first is believed, everything else goes
+// on, and when the first is gone the second is.
 func TestTwins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
@@ -138,6 +139,12 @@ func TestTwins(t *testing.T) {
 		if all[0].members.happened()["conflict"] == 0 {
 			t.Error("nobody noticed")
 		}
+		all[1].stop()
+		rest := append([]*node{twin, all[0]}, all[2:]...)
+		l.within(20*time.Second, rest, "the second believed", func(n *node) bool {
+			i := slices.IndexFunc(n.Peers(), func(s discovery.Sighting) bool { return s.Instance == instance(2) })
+			return n.living() == instances(1, 5) && n.Peers()[i].Addresses[0] == address(99).Addr()
+		})
 	})
 }
 
