@@ -1,10 +1,13 @@
-// Command gossip measures membership with 100, 1,000 and 3,000 nodes: how long a join storm takes, how soon every node
-// knows a new master and that another one was killed, and what an idle node sends, keeps and computes.
+// Command gossip measures membership with 100, 300 and 1,000 nodes: how long a join storm takes, how soon every node knows
+// a new master and that another one was killed, and what an idle node sends, keeps and computes.
 //
 // All nodes are real ones (agent/discovery/gossip) in this process, on a network in memory whose packets take 0.25 to 0.75
 // ms. They run in a bubble of testing/synctest, where time passes only while nobody computes: seconds are those of the
 // protocol, whatever the machine. Bytes are those sent and received, with the headers of IPv4, UDP and TCP. Numbers are
 // printed as "name value unit", then how they grow with the nodes.
+//
+// In a storm of n nodes each of them hears about each other one a dozen times. 1,000 nodes take about five minutes of CPU
+// for that, and 3,000 (--nodes 3000) nine times as many.
 package main
 
 import (
@@ -22,7 +25,7 @@ func main() {
 
 func run(bubble func(func() error) error, args []string) error {
 	flags := pflag.NewFlagSet("gossip", pflag.ContinueOnError)
-	nodes := flags.IntSlice("nodes", []int{100, 1000, 3000}, "nodes of each cluster")
+	nodes := flags.IntSlice("nodes", []int{100, 300, 1000}, "nodes of each cluster")
 	idle := flags.Duration("idle", 3*time.Minute, "how long to look at idle nodes")
 	verbose := flags.BoolP("verbose", "v", false, "tell what is going on")
 	if err := flags.Parse(args); err != nil {
