@@ -26,7 +26,7 @@ func main() {
 func run(bubble func(func() error) error, args []string) error {
 	flags := pflag.NewFlagSet("gossip", pflag.ContinueOnError)
 	nodes := flags.IntSlice("nodes", []int{100, 300, 1000}, "nodes of each cluster")
-	idle := flags.Duration("idle", 3*time.Minute, "how long to look at idle nodes")
+	idle := flags.Duration("idle", 0, "how long to look at idle nodes; 0: 1.5 s a node, and at least 3 minutes")
 	verbose := flags.BoolP("verbose", "v", false, "tell what is going on")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -39,8 +39,13 @@ func run(bubble func(func() error) error, args []string) error {
 		if n < 10 {
 			return fmt.Errorf("%d nodes: at least 10", n)
 		}
+		window := *idle
+		if window == 0 {
+			// A node exchanges full states once in as many seconds as there are nodes, give or take a half.
+			window = max(3*time.Minute, time.Duration(n)*1500*time.Millisecond)
+		}
 		s := &sample{nodes: n, verbose: *verbose}
-		if err := bubble(func() error { return s.measure(*idle) }); err != nil {
+		if err := bubble(func() error { return s.measure(window) }); err != nil {
 			return fmt.Errorf("%d nodes: %w", n, err)
 		}
 		report(os.Stdout, s)
