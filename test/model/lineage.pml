@@ -54,6 +54,11 @@ c_decl { \#include <stdio.h>
 	static char hit[1000]; }
 #define REACHED(what) c_code { if (!hit[__LINE__]) { hit[__LINE__] = 1; printf("reached %d %s\n", __LINE__, what); } }
 #define TELL(what) REACHED(what); printf("%d ", id); printf(what); printf(" | gen %d state %d members %d learners %d lost %d change %d of %d by %d | voters %d learners %d | up %d etcd %d data %d %d %d %d\n", rg, rs, mem, lrnr, lost, ck, ct, cb, vot[rg], lrn, up, etcd, dat[1], dat[2], dat[3], dat[4])
+#ifdef M11
+#define AFTERALL true
+#else
+#define AFTERALL !(rs == RESCUING && FLEFT & ~me) /* while none of the survivors is left */
+#endif
 #define me (1 << id)
 proctype master(byte id)
 {
@@ -67,7 +72,10 @@ end:	do
 	SWAP(1, "row: create", rs == NONE && EMPTY && !known && !bk, assert(!ran && !SURVIVES); NEWGEN(CREATING))
 #endif
 	SWAP(2, "row: take over", BECOMING && HOLDERGONE && EMPTY && rg < GENS && !ran && !bk, assert(!ran && !SURVIVES); NEWGEN(CREATING))
-	SWAP(3, "row: take over", BECOMING && HOLDERGONE && EMPTY && rg < GENS && bk, assert(!SURVIVES); LOSES(bwr); NEWGEN(RESTORING))
+	SWAP(3, "row: take over", BECOMING && HOLDERGONE && EMPTY && rg < GENS && bk && AFTERALL,
+		assert(!SURVIVES); LOSES(bwr); FLOSES(bwr); NOFORMERS; NEWGEN(RESTORING))
+	SWAP(22, "row: rescue after rescuer", FORMER && HOLDERGONE && FBEST && rg < GENS, assert(!SURVIVES); FLOSES(KEPT); FEWER; NEWGEN(RESCUING))
+	SWAP(23, "row: lost former", rs == RESCUING && HOLDERGONE && hold != me && (fmr & ~lost & ~(finc ^ inc) & me) && EMPTY, lost = lost | me)
 #ifdef M9
 	ACT("row: resume", (rs == CREATING || rs == RESTORING) && !SOUND && IDLE, assert(!vot[rg] || vot[rg] == me); MAKE; RESTORED; vot[rg] = me)
 #else
@@ -75,7 +83,7 @@ end:	do
 #endif
 	ACT("row: resume", rs == RESCUING && MYHOLD && OLD && !(note & me) && IDLE, assert(!vot[rg]); RESCUED)
 	ACT("row: resume", BECOMING && MYHOLD && SOUND && MARKED && !(note & me) && OFF, START)
-	SWAP(4, "confirm", BECOMING && MYHOLD && SOUND && (etcd & me), rs = RUNNING; ran = 1; hold = 0; hinc = 0)
+	SWAP(4, "confirm", BECOMING && MYHOLD && SOUND && (etcd & me), rs = RUNNING; ran = 1; hold = 0; hinc = 0; NOFORMERS; lost = lost & mem)
 
 	/* --- own data --- */
 #ifdef M7
@@ -107,7 +115,7 @@ end:	do
 #define BACK (lost | note | rpos)
 #endif
 	SWAP(7, "taken back", HERE && !(LEAVING & lost & me) && (SOUND || (rs == RESCUING && (hold & me) && OLD)) && (BACK & me) && IDLE && LIVELY((lost & me) || !QLOST || REACH), lost = lost & ~me; note = note & ~me; UNPOSITION)
-	ACT("row: set aside older", rs != NONE && OLD && IDLE && !(rs == RESCUING && (hold & me)), WIPE(me))
+	ACT("row: set aside older", rs != NONE && OLD && IDLE && !(rs == RESCUING && (hold & me)) && !FORMER, WIPE(me))
 	ACT("row: set aside removed", rs != NONE && IDLE && ((SOUND && (!(mem & me) || (LEAVING & GONE & me))) || (SEEN & junk & me)), WIPE(me))
 	SWAP(8, "row: lost disk", rs != NONE && EMPTY && HERE && !(lost & me) && !((rs == CREATING || rs == RESTORING) && MYHOLD)
 		&& LIVELY(!(ck == ADD && ct == me && MYCHANGE)) && NOTED, lost = lost | me)
@@ -164,14 +172,10 @@ end:	do
 		STOP; note = note | me)
 #define SURVIVOR (rs == RUNNING && IDLE && SOUND && HERE && MARKED && (LEFT & me) && QLOST && LIVELY(!REACH))
 	SWAP(20, "row: position", SURVIVOR && !(rpos & me) && (note & me), POSITION)
-	SWAP(21, "row: rescue", SURVIVOR && !(LEFT & ~rpos) && BEST && rg < GENS, assert(!CANFORM(~rpos)); LOSES(wr & me); NEWGEN(RESCUING))
-#ifdef LOG
-	SWAP(22, "row: rescue from backup", SURVIVOR && !(LEFT & ~rpos) && BEST && bwr && !(rwr & me) && rg < GENS, assert(!CANFORM(~rpos)); LOSES(bwr); NEWGEN(RESTORING))
-#endif
+	SWAP(21, "row: rescue", SURVIVOR && !(LEFT & ~rpos) && BEST && rg < GENS, assert(!CANFORM(~rpos)); LOSES(KEPT); FORMERS; NEWGEN(RESCUING))
 
 	/* --- etcd: a request under way is done when a quorum is there, however late --- */
-	:: d_step { (padd & me) && (ISIN & me) -> padd = padd & ~me; TELL("etcd: has it already") }
-	:: d_step { (padd & me) && !(ISIN & me) && REACH -> padd = padd & ~me; if :: !lrn -> lrn = lrn | me :: else fi; TELL("etcd: adds it") }
+	:: d_step { (padd & me) && REACH -> padd = padd & ~me; if :: !lrn -> lrn = lrn | me :: else fi; TELL("etcd: adds it") }
 	:: d_step { (pprm & me) && REACH -> pprm = pprm & ~me; if :: lrn & me -> lrn = lrn & ~me; vot[rg] = vot[rg] | me :: else fi; TELL("etcd: promotes it") }
 #define REMOVED prem = prem & ~me; lrn = lrn & ~me; pprm = pprm & ~me; vot[rg] = vot[rg] & ~me
 	:: d_step { (prem & me) && REACH && (vot[rg] & ~me) -> REMOVED; TELL("etcd: removes it") }
@@ -213,6 +217,7 @@ end:	do
 	|| (rs == NONE && known)                                           /* row: adopt */ \
 	|| (rs == RUNNING && !REACH && (RV & ~TRULYGONE & halt))           /* row: wait quorum, for one that is stopped */ \
 	|| (BECOMING && (hold & halt))                                     /* row: wait holder, which is stopped */ \
+	|| (rs == RESCUING && HOLDERGONE && (FLEFT & halt))                /* row: wait former, one that is stopped */ \
 	|| (rs == RUNNING && !REACH && !(RV & ~TRULYGONE) && !bk)          /* all gone, and never a backup */ \
 	|| (BECOMING && HOLDERGONE && ran && !bk))                         /* the same, in the middle of a rescue */
 
@@ -230,7 +235,7 @@ end:	do
 	:: d_step { rs == RUNNING && REACH && BACKUP -> BACKEDUP; REACHED("backed up") }
 #ifdef VANISH
 #define id N
-	FAULT("the record is deleted", rs == RUNNING, rs = NONE; mem = 0; rinc = 0; lrnr = 0; lost = 0; NOPOSITIONS; ENDCHANGE)
+	FAULT("the record is deleted", rs == RUNNING, rs = NONE; mem = 0; rinc = 0; lrnr = 0; lost = 0; NOPOSITIONS; NOFORMERS; ENDCHANGE)
 #endif
 	:: d_step { CANACKS > 1 -> assert(false) /* two clusters can acknowledge */ }
 	:: d_step { rs != NONE && (vot[rg] & ~RV) -> assert(false) /* a voter that the record does not list */ }

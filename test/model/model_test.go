@@ -73,6 +73,7 @@ var wrong = []run{
 	{"M8 a survivor with less rescues", "-DM8 -DN=3 -DFAULTS=2 -DLOG -DGENS=3", shortest},
 	{"M9 a conflict is taken for one's own write", "-DM9 -DN=2 -DFIRST=2 -DFAULTS=2", shortest},
 	{"M10 an unknown record is taken for new", "-DM10 -DN=2 -DFIRST=2 -DFAULTS=2", shortest},
+	{"M11 a restore while a survivor is left", "-DM11 -DN=3 -DFAULTS=2 -DLOG", shortest},
 	{"H1 the target of a change counts as alive", "-DH1 -DLIVE -DN=3 -DFAULTS=2", shortest},
 	{"H2 a learner that is left alone", "-DH2 -DLIVE -DN=2 -DFIRST=2 -DFAULTS=2", shortest},
 	{"H3 a first member's volume returns, its holder stays the same", "-DH3 -DN=2 -DFIRST=2 -DFAULTS=2 -DRETURN", shortest},
