@@ -152,10 +152,10 @@ func (k *Keeper) rescue(ctx context.Context, member plan.Etcd, facts Facts, was 
 		if record.State == Rescuing {
 			next.Former = record.Former
 		}
-		return k.swap(ctx, member.Name, next, was)
-	}
-	if err := k.Notes.Clear(member); err != nil { // how far the log went was said in a record that is past
-		return err
+		if err := k.swap(ctx, member.Name, next, was); err != nil {
+			return err
+		}
+		return k.Notes.Clear(member) // how far the log went was said in a record that is past
 	}
 	entries, err := k.Ask.Backups(ctx, member.Name)
 	if err != nil {

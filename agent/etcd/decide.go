@@ -124,11 +124,11 @@ var rows = []Row{
 
 	// A rescue that this instance began, wherever it was cut.
 	{"resume rescue", Rescue, func(s *sight) bool {
-		return s.Record.State == Rescuing && s.holds() && !s.current() && !s.is(datadir.Torn)
+		return s.Record.State == Rescuing && s.holds() && !s.current() && !s.is(datadir.Torn) && !(s.is(datadir.Sound) && s.Reported)
 	},
 		why("this instance began to rescue the cluster"), ""},
 	{"moved rescuer", Claim, func(s *sight) bool { return s.rescuer() }, func(s *sight) string {
-		return fmt.Sprintf("the data with which %s began to rescue the cluster is here", s.me().Instance)
+		return fmt.Sprintf("the data with which %s began to rescue the cluster is here, and good", s.me().Instance)
 	}, ""},
 	{"set aside torn", SetAside, func(s *sight) bool { return s.is(datadir.Torn) },
 		func(s *sight) string { return "own data is torn: " + s.Found.Why }, ""},
@@ -197,20 +197,20 @@ var rows = []Row{
 		return s.Record.State == Running && m != nil && m.Lost == "" && !s.adding()
 	}, why("the cluster has a member on this instance, and its data is not here"), ""},
 	{"join", Join, func(s *sight) bool { return s.Record.State == Running && len(s.Record.Members) > 0 && s.reachable() }, why("the cluster has a quorum"), ""},
-	{"wait quorum", Wait, func(s *sight) bool { return s.Record.State == Running && !s.noVoterLeft() },
+	{"wait quorum", Wait, func(s *sight) bool { return s.Record.State == Running && s.anyLeft(s.Record.Members) },
 		func(s *sight) string {
-			return fmt.Sprintf("no quorum answers (%s), and not every voter is gone: %s", s.unheard(), s.survivors())
+			return fmt.Sprintf("no quorum answers (%s), and not everyone is gone: %s", s.unheard(), s.survivors())
 		}, hintVoters},
 	{"unknown backups", Wait, func(s *sight) bool { return s.backups().Unknown != nil }, func(s *sight) string {
 		return fmt.Sprintf("the backups cannot be listed: %v", s.Backups.Unknown)
 	}, hintRead},
 	{"no backup", Stop, func(s *sight) bool { return len(s.backups().Entries) == 0 },
-		why("every voter is gone, and there is no backup"), hintBackup},
+		why("every member is gone, and there is no backup"), hintBackup},
 	{"take over", Restore, func(s *sight) bool { return s.Record.State != Running }, func(s *sight) string {
 		return fmt.Sprintf("%s was %s the cluster, and is gone, or its disk is", s.Record.Holder.Instance, s.Record.State)
 	}, ""},
 	{"restore", Restore, func(*sight) bool { return true }, func(s *sight) string {
-		return fmt.Sprintf("every voter is gone; the newest backup is %s", s.Backups.Entries[0].ID)
+		return fmt.Sprintf("every member is gone; the newest backup is %s", s.Backups.Entries[0].ID)
 	}, ""},
 }
 

@@ -184,7 +184,7 @@ func dead(f Facts, m Member) bool {
 }
 
 func mayVote(l *Lineage, m Member) bool {
-	return !m.Learner || l.Change != nil && l.Change.Kind != Add && targeted(l, m)
+	return !m.Learner || l.Change != nil && l.Change.Kind == Promote && targeted(l, m)
 }
 
 func targeted(l *Lineage, m Member) bool {

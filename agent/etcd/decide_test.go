@@ -95,6 +95,7 @@ var decisions = []decision{
 	{"resume rescue", Rescue, Facts{Record: rescuing("a", cluster(1, "a", "b", "c")), Found: empty}},
 	{"moved rescuer", Claim, Facts{Record: rescuing("b", survivors("a", "b")), Found: data(datadir.Sound, "b", 1), Instances: gone("i-b")}},
 	{"moved rescuer", Claim, Facts{Record: with(rescuing("a", survivors("a", "b")), func(r *Lineage) { r.Members[0].Lost, r.Former[0].Lost = "disk", "disk" }), Found: data(datadir.Sound, "a", 1)}},
+	{"moved rescuer", Claim, Facts{Record: rescuing("a", survivors("a", "b")), Found: data(datadir.Sound, "a", 1), Reported: true}},
 	{"set aside torn", SetAside, Facts{Record: cluster(1, "a"), Found: data(datadir.Torn, "a", 1)}},
 	{"set aside torn", SetAside, Facts{Record: rescuing("a", cluster(1, "a", "b", "c")), Found: data(datadir.Torn, "a", 1)}},
 	{"rescue after rescuer", Rescue, Facts{Record: rescuing("b", survivors("a", "b")), Found: data(datadir.Sound, "a", 1), Instances: gone("i-b", "i-c", "i-d", "i-e")}},

@@ -170,8 +170,11 @@ func (c *changer) resolve(ctx context.Context) error {
 	if there := c.inView(*target); change.Kind == Promote && there != nil && !there.Learner {
 		return c.end(ctx, func(r *Lineage) { r.named(change.Member).Learner = false })
 	}
-	change.Kind = Remove
-	return c.begin(ctx, change, nil)
+	record := c.facts.Record.clone()
+	record.named(change.Member).Learner = target.Learner && change.Kind != Promote // one that was being promoted may vote
+	record.Change = &change
+	change.Kind, change.Instance = Remove, c.Instance
+	return c.swap(ctx, c.member.Name, record, c.was)
 }
 
 // finish carries this instance's change out, up to its end.

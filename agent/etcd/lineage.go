@@ -158,12 +158,11 @@ func (l *Lineage) drop(name string) {
 	l.Members = slices.DeleteFunc(l.Members, func(m Member) bool { return m.Name == name })
 }
 
-// voters are the members that may vote: a promotion that is under way may have been made, and so may one whose learner is
-// being removed since.
+// voters are the members that may vote: a promotion that is under way may have been made.
 func (l *Lineage) voters() []Member {
 	var all []Member
 	for _, m := range l.Members {
-		if !m.Learner || l.Change != nil && (l.Change.Kind == Promote && l.Change.Member == m.Name || l.Change.removes(m.Name)) {
+		if !m.Learner || l.Change != nil && l.Change.Kind == Promote && l.Change.Member == m.Name {
 			all = append(all, m)
 		}
 	}

@@ -41,10 +41,10 @@ func (s *sight) fresh() bool {
 	return s.is(datadir.Empty) && m != nil && m.Fresh && m.UID == s.Record.UID && m.Generation == s.Record.Generation
 }
 
-// adding tells whether this instance is being added as a member.
+// adding tells whether this instance is being added as a member, and has had no data yet.
 func (s *sight) adding() bool {
-	m := s.Record.on(s.Self)
-	return s.Record.Change != nil && s.Record.Change.Kind == Add && s.Record.Change.Instance == s.Self && m != nil && s.Record.Change.Member == m.Name
+	m, c := s.Record.on(s.Self), s.Record.Change
+	return m != nil && c != nil && c.Kind == Add && c.Instance == s.Self && c.Member == m.Name && m.Lost == "" && m.Position == nil
 }
 
 // rescues tells whether the data's member is one of those that may rescue the cluster.
@@ -82,12 +82,16 @@ func (s *sight) former() bool {
 	return m != nil && (m.Instance == s.Self || s.left(*m))
 }
 
-// rescuer tells whether this is the data with which a rescue began, on another instance, or seen again.
+// rescuer tells whether this is the data with which a rescue began, on another instance, or seen again after it was said to be
+// lost.
 func (s *sight) rescuer() bool {
 	if !s.is(datadir.Sound) || s.Record.State != Rescuing || s.Found.Marker.Generation != s.Record.FormerGeneration || s.me() == nil {
 		return false
 	}
-	return s.me().Lost != "" || !s.here() && s.left(*s.me())
+	if s.here() {
+		return s.me().Lost != "" || s.Reported
+	}
+	return s.left(*s.me())
 }
 
 // formerHere is this instance's place among those that may take a rescuer's place, or nil.
@@ -132,8 +136,6 @@ func (s *sight) holderGone() bool {
 
 func (s *sight) lost() bool { return s.Record.lostQuorum(s.gone) }
 
-func (s *sight) noVoterLeft() bool { return !s.anyLeft(s.Record.voters()) }
-
 func (s *sight) anyLeft(members []Member) bool {
 	for _, m := range members {
 		if !s.gone(m) {
@@ -143,7 +145,8 @@ func (s *sight) anyLeft(members []Member) bool {
 	return false
 }
 
-// best tells whether every one of the members that is left has said how far its log goes, and none goes farther.
+// best tells whether every one of the members that is left has said how far its log goes, and none goes farther. Of several
+// that go as far, whoever is first swaps.
 func (s *sight) best(members []Member) bool {
 	own := find(members, func(m Member) bool { return m.Name == s.Found.Marker.Member })
 	if own == nil || own.Position == nil || own.Lost != "" {
@@ -153,7 +156,7 @@ func (s *sight) best(members []Member) bool {
 		if m.Name == own.Name || s.gone(m) {
 			continue
 		}
-		if m.Position == nil || own.Position.Less(*m.Position) || !m.Position.Less(*own.Position) && m.Name < own.Name {
+		if m.Position == nil || own.Position.Less(*m.Position) {
 			return false
 		}
 	}

@@ -100,11 +100,11 @@ bool misled;             /* the next step of a master goes by a stale answer, a 
 #define ISIN (vot[rg] | lrn)
 #define CANACK(g) (vot[g] && MAJ(etcd & dat[g], vot[g]))
 #define REACH (CANACK(rg))
-/* voters by the record; the target of a promotion, or of a removal, may be one or not */
+/* voters by the record; the target of a promotion may be one or not */
 #ifdef M4
 #define RV (mem & ~lrnr)
 #else
-#define RV ((mem & ~lrnr) | ((ck == PROMOTE || ck == REMOVE) -> ct : 0))
+#define RV ((mem & ~lrnr) | (ck == PROMOTE -> ct : 0))
 #endif
 /* the quorum is lost for one of the sets of voters that the record allows: those whose change is under way do not help */
 #ifdef H1
