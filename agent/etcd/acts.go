@@ -66,6 +66,18 @@ func (k *Keeper) marker(record *Lineage, name string, fresh bool) datadir.Marker
 	}
 }
 
+// start returns the configuration of a member that has its data. The marker names this instance from here on, in case a swap
+// that said so was the last thing done.
+func (k *Keeper) start(ctx context.Context, member plan.Etcd, marker datadir.Marker) ([]byte, error) {
+	if marker.Instance != k.Instance {
+		marker.Instance = k.Instance
+		if err := k.Disk.Mark(ctx, member, marker); err != nil {
+			return nil, err
+		}
+	}
+	return k.config(member, marker, "existing", nil)
+}
+
 // claim says in the record that the data of a member is here, and good: it came with a volume, or came back.
 func (k *Keeper) claim(ctx context.Context, member plan.Etcd, facts Facts, was store.Version) error {
 	record := facts.Record.clone()
@@ -73,8 +85,8 @@ func (k *Keeper) claim(ctx context.Context, member plan.Etcd, facts Facts, was s
 	own := k.self(member, mine.Name)
 	own.Learner, own.PeerURL = mine.Learner, mine.PeerURL // the peer URL is what etcd's own list has
 	*mine = own
-	if c := record.Change; c != nil && c.Kind == Remove && c.Member == mine.Name {
-		record.Change = nil // whoever began it took the member for gone
+	if former := find(record.Former, func(m Member) bool { return m.Name == mine.Name }); former != nil {
+		former.Instance, former.Address, former.Lost = mine.Instance, mine.Address, ""
 	}
 	if err := k.swap(ctx, member.Name, record, was); err != nil {
 		return err
@@ -91,9 +103,12 @@ func (k *Keeper) claim(ctx context.Context, member plan.Etcd, facts Facts, was s
 // afterwards starts only after a swap.
 func (k *Keeper) report(ctx context.Context, member plan.Etcd, now *Lineage, was store.Version) error {
 	record := now.clone()
-	mine := record.on(k.Instance)
-	mine.Lost, mine.Position = "disk", nil
-	if err := k.Notes.Set(member, "the data of "+mine.Name+" is not here"); err != nil {
+	for _, members := range [][]Member{record.Members, record.Former} {
+		if mine := find(members, func(m Member) bool { return m.Instance == k.Instance }); mine != nil {
+			mine.Lost, mine.Position = "disk", nil
+		}
+	}
+	if err := k.Notes.Set(member, "the data of its member is not here"); err != nil {
 		return err
 	}
 	return k.swap(ctx, member.Name, record, was)
@@ -132,14 +147,15 @@ func (k *Keeper) rescue(ctx context.Context, member plan.Etcd, facts Facts, was 
 	record := facts.Record
 	if s := (&sight{Facts: facts}); record.State != Rescuing || !s.holds() {
 		next := k.next(member, record, Rescuing, facts.Found.Marker.Member)
-		next.Former, next.FormerGeneration = record.voters(), facts.Found.Marker.Generation
+		s := &sight{Facts: facts}
+		next.Former, next.FormerGeneration = record.rescuers(s.gone), facts.Found.Marker.Generation
 		if record.State == Rescuing {
 			next.Former = record.Former
 		}
-		return k.swap(ctx, member.Name, next, was)
-	}
-	if err := k.Notes.Clear(member); err != nil { // how far the log went was said in a record that is past
-		return err
+		if err := k.swap(ctx, member.Name, next, was); err != nil {
+			return err
+		}
+		return k.Notes.Clear(member) // how far the log went was said in a record that is past
 	}
 	entries, err := k.Ask.Backups(ctx, member.Name)
 	if err != nil {
@@ -149,24 +165,9 @@ func (k *Keeper) rescue(ctx context.Context, member plan.Etcd, facts Facts, was 
 	entries = slices.DeleteFunc(entries, func(e backup.Entry) bool { return e.Generation != record.FormerGeneration })
 	err = k.build(ctx, member, Build{Marker: k.marker(record, record.Members[0].Name, true), Own: true, Backups: entries})
 	if errors.Is(err, ErrNothingToBuild) {
-		return k.giveUp(ctx, member, record, was)
+		return k.report(ctx, member, record, was) // another survivor takes over, or whoever restores
 	}
 	return err
-}
-
-// giveUp says in the record that the data that was to be rescued is gone from this instance: another survivor takes over, or
-// whoever restores.
-func (k *Keeper) giveUp(ctx context.Context, member plan.Etcd, now *Lineage, was store.Version) error {
-	record := now.clone()
-	for _, members := range [][]Member{record.Members, record.Former} {
-		if mine := find(members, func(m Member) bool { return m.Instance == k.Instance }); mine != nil {
-			mine.Lost, mine.Position = "disk", nil
-		}
-	}
-	if err := k.Notes.Set(member, "the data that was to be rescued is not here"); err != nil {
-		return err
-	}
-	return k.swap(ctx, member.Name, record, was)
 }
 
 // build makes the data. If another generation begins meanwhile, the next look finds it, before anything starts.

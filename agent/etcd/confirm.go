@@ -73,7 +73,7 @@ func (k *Keeper) confirm(ctx context.Context, member plan.Etcd) (more bool, err 
 		return true, k.Disk.Mark(ctx, member, done)
 	case mine.Learner:
 		return true, k.promote(ctx, member, record, was, *mine)
-	case record.Change != nil && record.Change.Instance == k.Instance && record.Change.Member == mine.Name:
+	case record.Change != nil && record.Change.Kind != Remove && record.Change.Instance == k.Instance && record.Change.Member == mine.Name:
 		return true, k.settle(ctx, member, record, was)
 	}
 	return false, nil

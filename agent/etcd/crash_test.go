@@ -4,7 +4,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -86,7 +85,7 @@ var fates = []struct {
 }
 
 // play runs a tale with the victim's agents ended in turn, and tells what the operations of each were.
-func (s tale) play(t *testing.T, fate int, opens *atomic.Int32, crashes ...*crash) (operations [][]string) {
+func (s tale) play(t *testing.T, fate int, crashes ...*crash) (operations [][]string) {
 	simulate(t, 1, quiet, func(w *world) {
 		s.begin(w)
 		w.locked(func() {
@@ -105,7 +104,7 @@ func (s tale) play(t *testing.T, fate int, opens *atomic.Int32, crashes ...*cras
 			w.victim = n
 		})
 		w.pass(time.Minute)
-		if w.settles(time.Hour) || w.failed || w.open != "" {
+		if w.settles(time.Hour) || w.failed {
 			w.locked(func() {
 				for _, a := range w.victim.told {
 					names := slices.Clone(a.names)
@@ -117,9 +116,6 @@ func (s tale) play(t *testing.T, fate int, opens *atomic.Int32, crashes ...*cras
 			})
 			if w.lossy > 0 && s.name != "restore" && s.name != "rescue" && s.name != "rescue by one of two" && !w.failed {
 				t.Errorf("%s: acknowledged writes are lost, and a majority never was", s.name)
-			}
-			if w.open != "" {
-				opens.Add(1)
 			}
 			return
 		}
@@ -158,8 +154,7 @@ func spread(t *testing.T, jobs []func(t *testing.T)) {
 func TestCrashAnywhere(t *testing.T) {
 	for _, s := range tales {
 		t.Run(s.name, func(t *testing.T) {
-			var opens atomic.Int32
-			points := s.play(t, 0, nil)[0]
+			points := s.play(t, 0)[0]
 			var jobs []func(t *testing.T)
 			for i, name := range points {
 				for fate := range fates {
@@ -168,7 +163,7 @@ func TestCrashAnywhere(t *testing.T) {
 					}
 					for _, after := range []bool{false, true} {
 						jobs = append(jobs, func(t *testing.T) {
-							told := s.play(t, fate, &opens, &crash{at: i + 1, after: after, fails: fates[fate].do == nil})
+							told := s.play(t, fate, &crash{at: i + 1, after: after, fails: fates[fate].do == nil})
 							if len(told) > 0 && (len(told[0]) <= i || told[0][i] != name) {
 								t.Errorf("operation %d is not %s: the runs differ", i+1, name)
 							}
@@ -180,7 +175,7 @@ func TestCrashAnywhere(t *testing.T) {
 				}
 			}
 			spread(t, jobs)
-			t.Logf("%s: %d operations, %d points and fates, %d of them end with a promotion that nobody can tell of", s.name, len(points), len(jobs), opens.Load())
+			t.Logf("%s: %d operations, %d points and fates", s.name, len(points), len(jobs))
 		})
 	}
 }
@@ -202,11 +197,10 @@ func TestCrashTwice(t *testing.T) {
 			var jobs []func(t *testing.T)
 			var mu sync.Mutex
 			pairs := 0
-			var opens atomic.Int32
-			for i := range s.play(t, 0, nil)[0] {
+			for i := range s.play(t, 0)[0] {
 				jobs = append(jobs, func(t *testing.T) {
 					for j := 1; !t.Failed(); j++ {
-						told := s.play(t, 0, &opens, &crash{at: i + 1, after: true}, &crash{at: j, after: true})
+						told := s.play(t, 0, &crash{at: i + 1, after: true}, &crash{at: j, after: true})
 						mu.Lock()
 						pairs++
 						mu.Unlock()
@@ -220,7 +214,7 @@ func TestCrashTwice(t *testing.T) {
 				})
 			}
 			spread(t, jobs)
-			t.Logf("%s: %d pairs of points, %d of them end with a promotion that nobody can tell of", s.name, pairs, opens.Load())
+			t.Logf("%s: %d pairs of points", s.name, pairs)
 		})
 	}
 }

@@ -118,22 +118,27 @@ var rows = []Row{
 	{"halt superseded", Halt, func(s *sight) bool { return s.is(datadir.Busy) && (s.older() || !s.here() || s.me().Lost != "") },
 		func(s *sight) string { return "etcd runs on data that the lineage no longer has here: " + s.mismatch() }, ""},
 	{"halt leaderless", Halt, func(s *sight) bool {
-		return s.is(datadir.Busy) && s.Leaderless && s.Record.State == Running && s.others() && !s.reachable() && s.lost()
+		return s.is(datadir.Busy) && s.Leaderless && s.Record.State == Running && s.others() && !s.reachable() && s.lost() && s.rescues()
 	}, why("no leader, and a majority of the voters is gone for good"), ""},
 	{"running", Start, func(s *sight) bool { return s.is(datadir.Busy) }, why("etcd runs"), ""},
 
 	// A rescue that this instance began, wherever it was cut.
 	{"resume rescue", Rescue, func(s *sight) bool {
-		return s.Record.State == Rescuing && s.holds() && !s.current() && !s.is(datadir.Torn)
+		return s.Record.State == Rescuing && s.holds() && !s.current() && !s.is(datadir.Torn) && !(s.is(datadir.Sound) && s.Reported)
 	},
 		why("this instance began to rescue the cluster"), ""},
+	{"moved rescuer", Claim, func(s *sight) bool { return s.rescuer() }, func(s *sight) string {
+		return fmt.Sprintf("the data with which %s began to rescue the cluster is here, and good", s.me().Instance)
+	}, ""},
 	{"set aside torn", SetAside, func(s *sight) bool { return s.is(datadir.Torn) },
 		func(s *sight) string { return "own data is torn: " + s.Found.Why }, ""},
 
 	// Sound data of an older generation.
 	{"rescue after rescuer", Rescue, func(s *sight) bool { return s.former() && s.holderGone() && s.best(s.Record.Former) },
 		why("who rescued the cluster is gone, and of its other survivors this one's log goes farthest"), ""},
-	{"wait rescue", Wait, func(s *sight) bool { return s.former() && (!s.holderGone() || s.anyLeft(s.Record.Former)) },
+	{"wait rescue", Wait, func(s *sight) bool {
+		return s.survivor() != nil && (!s.former() || !s.holderGone() || s.anyLeft(s.Record.Former))
+	},
 		func(s *sight) string {
 			return s.Record.Holder.Instance + " rescues the cluster, or one whose log goes farther"
 		}, hintVoters},
@@ -141,8 +146,8 @@ var rows = []Row{
 		func(s *sight) string { return s.mismatch() }, ""},
 
 	// Sound data of this generation.
-	{"set aside removed", SetAside, func(s *sight) bool { return s.is(datadir.Sound) && s.me() == nil }, func(s *sight) string {
-		return fmt.Sprintf("%s is a member no longer", s.Found.Marker.Member)
+	{"set aside removed", SetAside, func(s *sight) bool { return s.is(datadir.Sound) && s.removed() }, func(s *sight) string {
+		return fmt.Sprintf("%s is a member no longer, or on its way out", s.Found.Marker.Member)
 	}, ""},
 	{"moved volume", Claim, func(s *sight) bool { return s.is(datadir.Sound) && !s.here() && s.left(*s.me()) }, func(s *sight) string {
 		return fmt.Sprintf("the data of %s came here from %s", s.me().Name, s.me().Instance)
@@ -152,22 +157,19 @@ var rows = []Row{
 	}, "stop or terminate that instance"},
 	{"found again", Claim, func(s *sight) bool { return s.is(datadir.Sound) && s.me().Lost != "" },
 		why("the data that was reported lost is here"), ""},
+	{"taken back", Claim, func(s *sight) bool {
+		return s.is(datadir.Sound) && (s.me().Position != nil || s.Reported) && (s.Record.State != Running || s.forms())
+	}, why("this node said that its data was gone, or that the quorum was; neither holds now"), ""},
 	{"resume", Start, func(s *sight) bool { return s.is(datadir.Sound) && s.Record.State != Running }, func(s *sight) string {
 		return "own data of a cluster that is " + s.Record.State
 	}, ""},
-	{"withdraw position", Claim, func(s *sight) bool {
-		return s.is(datadir.Sound) && s.me().Position != nil && (!s.others() || s.reachable() || !s.lost())
-	}, why("the cluster can form a quorum again"), ""},
-	{"start", Start, func(s *sight) bool {
-		return s.is(datadir.Sound) && s.me().Position == nil && (!s.others() || s.reachable() || !s.lost())
-	}, func(s *sight) string { return fmt.Sprintf("own data of generation %d", s.Found.Marker.Generation) }, ""},
-	{"set aside learner", SetAside, func(s *sight) bool { return s.is(datadir.Sound) && !s.votes() && s.noVoterLeft() },
-		why("every voter is gone, and a learner may lack what they acknowledged"), ""},
-	{"wait voters", Wait, func(s *sight) bool { return s.is(datadir.Sound) && !s.votes() },
+	{"start", Start, func(s *sight) bool { return s.is(datadir.Sound) && s.forms() },
+		func(s *sight) string { return fmt.Sprintf("own data of generation %d", s.Found.Marker.Generation) }, ""},
+	{"wait voters", Wait, func(s *sight) bool { return s.is(datadir.Sound) && !s.rescues() },
 		why("a majority of the voters is gone: those that are left rescue the cluster"), hintVoters},
 	{"position", Position, func(s *sight) bool { return s.is(datadir.Sound) && s.me().Position == nil },
 		why("a majority of the voters is gone for good: the others say how far their logs go"), ""},
-	{"rescue", Rescue, func(s *sight) bool { return s.is(datadir.Sound) && s.best(s.Record.voters()) },
+	{"rescue", Rescue, func(s *sight) bool { return s.is(datadir.Sound) && s.best(s.Record.rescuers(s.gone)) },
 		why("a majority of the voters is gone for good, and of those left this one's log goes farthest"), ""},
 	{"wait survivors", Wait, func(s *sight) bool { return s.is(datadir.Sound) },
 		func(s *sight) string { return "another survivor rescues the cluster: " + s.survivors() }, hintVoters},
@@ -180,32 +182,35 @@ var rows = []Row{
 	{"wait holder", Wait, func(s *sight) bool { return s.Record.State != Running && !s.holds() && !s.holderGone() }, func(s *sight) string {
 		return fmt.Sprintf("%s is %s the cluster", s.Record.Holder.Instance, s.Record.State)
 	}, "if that instance is lost for good, terminate it"},
+	{"lost former", Report, func(s *sight) bool { return s.Record.State == Rescuing && !s.holds() && s.formerHere() != nil },
+		why("who rescued the cluster is gone, and the data that was here is, too"), ""},
 	{"wait former", Wait, func(s *sight) bool { return s.Record.State == Rescuing && !s.holds() && s.anyLeft(s.Record.Former) },
 		why("who rescued the cluster is gone; another survivor takes its place"), hintVoters},
 	{"create again", TakeOver, func(s *sight) bool { return s.Record.State == Creating },
 		func(s *sight) string {
 			return s.Record.Holder.Instance + " began to create the cluster, and is gone, or its disk is"
 		}, ""},
-	{"resume join", Join, func(s *sight) bool { return s.Record.Change != nil && s.adding() }, why("this instance began to join"), ""},
+	{"resume join", Join, func(s *sight) bool { return s.Record.State == Running && s.adding() && s.reachable() },
+		why("this instance began to join"), ""},
 	{"lost disk", Report, func(s *sight) bool {
 		m := s.Record.on(s.Self)
-		return s.Record.State == Running && m != nil && m.Lost == ""
+		return s.Record.State == Running && m != nil && m.Lost == "" && !s.adding()
 	}, why("the cluster has a member on this instance, and its data is not here"), ""},
 	{"join", Join, func(s *sight) bool { return s.Record.State == Running && len(s.Record.Members) > 0 && s.reachable() }, why("the cluster has a quorum"), ""},
-	{"wait quorum", Wait, func(s *sight) bool { return s.Record.State == Running && !s.noVoterLeft() },
+	{"wait quorum", Wait, func(s *sight) bool { return s.Record.State == Running && s.anyLeft(s.Record.Members) },
 		func(s *sight) string {
-			return fmt.Sprintf("no quorum answers (%s), and not every voter is gone: %s", s.unheard(), s.survivors())
+			return fmt.Sprintf("no quorum answers (%s), and not everyone is gone: %s", s.unheard(), s.survivors())
 		}, hintVoters},
 	{"unknown backups", Wait, func(s *sight) bool { return s.backups().Unknown != nil }, func(s *sight) string {
 		return fmt.Sprintf("the backups cannot be listed: %v", s.Backups.Unknown)
 	}, hintRead},
 	{"no backup", Stop, func(s *sight) bool { return len(s.backups().Entries) == 0 },
-		why("every voter is gone, and there is no backup"), hintBackup},
+		why("every member is gone, and there is no backup"), hintBackup},
 	{"take over", Restore, func(s *sight) bool { return s.Record.State != Running }, func(s *sight) string {
 		return fmt.Sprintf("%s was %s the cluster, and is gone, or its disk is", s.Record.Holder.Instance, s.Record.State)
 	}, ""},
 	{"restore", Restore, func(*sight) bool { return true }, func(s *sight) string {
-		return fmt.Sprintf("every voter is gone; the newest backup is %s", s.Backups.Entries[0].ID)
+		return fmt.Sprintf("every member is gone; the newest backup is %s", s.Backups.Entries[0].ID)
 	}, ""},
 }
 

@@ -3,6 +3,7 @@ package etcd
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"rekindle/agent/etcd/datadir"
@@ -74,6 +75,9 @@ func drawRecord(r *rand.Rand) *Lineage {
 	}
 	if r.IntN(3) == 0 {
 		l.Change = &Change{Kind: pick(r, Add, Remove, Promote), Member: pick(r, "a", "b", "c"), Instance: pick(r, "i-a", "i-b", "i-d")}
+		if l.Change.Kind == Remove && r.IntN(4) == 0 {
+			l.Change.Also = []string{pick(r, "a", "b", "c", "d")}
+		}
 	}
 	return l
 }
@@ -121,7 +125,7 @@ func harm(f Facts, action Action) error {
 		if f.Record == nil || f.Found.State != datadir.Empty {
 			return fmt.Errorf("restores over data, or without a record")
 		}
-		if f.Record.State == Running && possible(f, f.Record) {
+		if f.Record.State == Running && possible(f, f.Record, dead) {
 			return fmt.Errorf("restores although a quorum could form")
 		}
 		for _, m := range f.Record.Members {
@@ -130,8 +134,9 @@ func harm(f Facts, action Action) error {
 			}
 		}
 	case Rescue:
-		if f.Record.State == Running && (possible(f, f.Record) || f.Found.State != datadir.Sound) {
-			return fmt.Errorf("rescues although a quorum could form, or from nothing")
+		stopped := func(f Facts, m Member) bool { return m.Position != nil || dead(f, m) }
+		if f.Record.State == Running && (possible(f, f.Record, stopped) || f.Found.State != datadir.Sound) {
+			return fmt.Errorf("rescues although a quorum could form without those that said how far their logs go, or from nothing")
 		}
 	case Halt:
 		if f.Found.State != datadir.Busy {
@@ -179,25 +184,32 @@ func dead(f Facts, m Member) bool {
 }
 
 func mayVote(l *Lineage, m Member) bool {
-	return !m.Learner || l.Change != nil && l.Change.Kind == Promote && l.Change.Member == m.Name
+	return !m.Learner || l.Change != nil && l.Change.Kind == Promote && targeted(l, m)
 }
 
-// possible tells whether some set of voters that etcd can have has a majority that is not dead: everyone who may vote, and,
-// with a change under way, everyone but its target.
-func possible(f Facts, l *Lineage) bool {
+func targeted(l *Lineage, m Member) bool {
+	return l.Change != nil && (l.Change.Member == m.Name || slices.Contains(l.Change.Also, m.Name))
+}
+
+// possible tells whether some set of voters that etcd can have has a majority that is not out: everyone who may vote, and,
+// with a change under way, everyone but its targets.
+func possible(f Facts, l *Lineage, out func(Facts, Member) bool) bool {
 	for _, without := range []bool{false, true} {
 		voters, alive := 0, 0
 		for _, m := range l.Members {
-			if !mayVote(l, m) || without && l.Change != nil && l.Change.Kind != Add && l.Change.Member == m.Name {
+			if !mayVote(l, m) || without && l.Change.Kind != Add && targeted(l, m) {
 				continue
 			}
 			voters++
-			if !dead(f, m) {
+			if !out(f, m) {
 				alive++
 			}
 		}
 		if alive*2 > voters {
 			return true
+		}
+		if l.Change == nil {
+			break
 		}
 	}
 	return false

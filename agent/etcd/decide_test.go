@@ -93,25 +93,50 @@ var decisions = []decision{
 
 	{"resume rescue", Rescue, Facts{Record: rescuing("a", cluster(1, "a", "b", "c")), Found: data(datadir.Sound, "a", 1)}},
 	{"resume rescue", Rescue, Facts{Record: rescuing("a", cluster(1, "a", "b", "c")), Found: empty}},
+	{"moved rescuer", Claim, Facts{Record: rescuing("b", survivors("a", "b")), Found: data(datadir.Sound, "b", 1), Instances: gone("i-b")}},
+	{"moved rescuer", Claim, Facts{Record: with(rescuing("a", survivors("a", "b")), func(r *Lineage) { r.Members[0].Lost, r.Former[0].Lost = "disk", "disk" }), Found: data(datadir.Sound, "a", 1)}},
+	{"moved rescuer", Claim, Facts{Record: rescuing("a", survivors("a", "b")), Found: data(datadir.Sound, "a", 1), Reported: true}},
 	{"set aside torn", SetAside, Facts{Record: cluster(1, "a"), Found: data(datadir.Torn, "a", 1)}},
 	{"set aside torn", SetAside, Facts{Record: rescuing("a", cluster(1, "a", "b", "c")), Found: data(datadir.Torn, "a", 1)}},
 	{"rescue after rescuer", Rescue, Facts{Record: rescuing("b", survivors("a", "b")), Found: data(datadir.Sound, "a", 1), Instances: gone("i-b", "i-c", "i-d", "i-e")}},
 	{"wait rescue", Wait, Facts{Record: rescuing("b", survivors("a", "b")), Found: data(datadir.Sound, "a", 1), Instances: gone("i-c", "i-d", "i-e")}},
+	{"wait rescue", Wait, Facts{Record: rescuing("b", survivors("b", "c")), Found: data(datadir.Sound, "c", 1), Instances: gone("i-b", "i-d", "i-e")}}, // whose instance may still live
+	{"rescue after rescuer", Rescue, Facts{Record: with(rescuing("b", survivors("b", "c")), without("a")), Found: data(datadir.Sound, "c", 1), Instances: gone("i-b", "i-c", "i-d", "i-e")}},
+	{"set aside older", SetAside, Facts{Record: with(rescuing("b", survivors("a", "b")), func(r *Lineage) { r.Former[0].Lost = "disk" }), Found: data(datadir.Sound, "a", 1)}},
 	{"set aside older", SetAside, Facts{Record: cluster(2, "b"), Found: data(datadir.Sound, "a", 1)}},
 
 	{"set aside removed", SetAside, Facts{Record: cluster(1, "b", "c"), Found: data(datadir.Sound, "a", 1)}},
+	// A removal is not called off: whose target was gone goes.
+	{"set aside removed", SetAside, Facts{Record: with(cluster(1, "a", "b", "c"), func(r *Lineage) { r.Change = &Change{Kind: Remove, Member: "b", Instance: "i-c"} }), Found: data(datadir.Sound, "b", 1)}},
+	{"set aside removed", SetAside, Facts{Record: with(cluster(1, "a", "b", "c"), func(r *Lineage) {
+		r.Members[0].Lost, r.Change = "disk", &Change{Kind: Remove, Member: "b", Also: []string{"a"}, Instance: "i-c"}
+	}), Found: data(datadir.Sound, "a", 1)}},
 	{"moved volume", Claim, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "b", 1), Instances: gone("i-b")}},
 	{"moved volume", Claim, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "b", 1), Instances: &Instances{Stopped: map[string]bool{"i-b": true}}}},
 	{"wait old instance", Wait, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "b", 1), Instances: gone()}},
 	{"wait old instance", Wait, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "b", 1), Instances: &Instances{Unknown: errDown}}},
 	{"found again", Claim, Facts{Record: with(cluster(1, "a", "b"), func(r *Lineage) { r.Members[0].Lost = "disk" }), Found: data(datadir.Sound, "a", 1)}},
 	{"resume", Start, Facts{Record: with(cluster(1, "a"), func(r *Lineage) { r.State = Restoring }), Found: data(datadir.Sound, "a", 1)}},
-	{"withdraw position", Claim, Facts{Record: with(survivors("a"), func(r *Lineage) {}), Found: data(datadir.Sound, "a", 1), Quorum: answers}},
+	{"taken back", Claim, Facts{Record: survivors("a"), Found: data(datadir.Sound, "a", 1), Quorum: answers}},
+	{"taken back", Claim, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "a", 1), Reported: true, Quorum: answers}},
+	{"taken back", Claim, Facts{Record: with(cluster(1, "a"), func(r *Lineage) { r.State = Restoring }), Found: data(datadir.Sound, "a", 1), Reported: true}},
 	{"start", Start, Facts{Record: cluster(1, "a"), Found: data(datadir.Sound, "a", 1)}},
 	{"start", Start, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "a", 1), Quorum: answers}},
 	{"start", Start, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-b")}},
 	{"start", Start, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: &Instances{Unknown: errDown}}},
-	{"set aside learner", SetAside, Facts{Record: with(cluster(1, "a", "b"), learner("a")), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-b")}},
+	// While no voter is left, a learner may be all there is.
+	{"position", Position, Facts{Record: with(cluster(1, "a", "b"), learner("a")), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-b")}},
+	{"rescue", Rescue, Facts{Record: with(cluster(1, "a", "b"), func(r *Lineage) { learner("a")(r); r.Members[0].Position = at(3, 30) }), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-b")}},
+	// Whether the learner that is being promoted votes is not known: without it the quorum is lost.
+	{"position", Position, Facts{Record: with(cluster(1, "a", "b", "c"), func(r *Lineage) {
+		learner("c")(r)
+		r.Change = &Change{Kind: Promote, Member: "c", Instance: "i-c"}
+	}), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-b")}},
+	{"wait survivors", Wait, Facts{Record: with(survivors("a"), func(r *Lineage) {
+		r.Members = r.Members[:3]
+		learner("c")(r)
+		r.Change = &Change{Kind: Promote, Member: "c", Instance: "i-c"}
+	}), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-b")}},
 	{"wait voters", Wait, Facts{Record: with(cluster(1, "a", "b", "c"), learner("a")), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-b")}},
 	{"position", Position, Facts{Record: cluster(1, "a", "b", "c"), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-b", "i-c")}},
 	{"rescue", Rescue, Facts{Record: survivors("a", "b"), Found: data(datadir.Sound, "a", 1), Quorum: silent, Instances: gone("i-c", "i-d", "i-e")}},
@@ -122,10 +147,14 @@ var decisions = []decision{
 	{"resume restore", Restore, Facts{Record: with(cluster(2, "a"), func(r *Lineage) { r.State = Restoring }), Found: fresh("a", 2)}},
 	{"wait holder", Wait, Facts{Record: with(cluster(1, "b"), holder(Creating, "i-b")), Found: empty, Instances: gone()}},
 	{"wait holder", Wait, Facts{Record: with(cluster(1, "b"), holder(Restoring, "i-b")), Found: empty, Instances: &Instances{Unknown: errDown}}},
-	{"wait former", Wait, Facts{Record: rescuing("b", survivors("b", "c")), Found: empty, Instances: gone("i-b")}},
+	{"lost former", Report, Facts{Record: rescuing("b", survivors("a", "b")), Found: empty, Instances: gone("i-b")}},
+	{"wait former", Wait, Facts{Record: with(rescuing("b", survivors("b", "c")), without("a")), Found: empty, Instances: gone("i-b", "i-d", "i-e")}},
 	{"create again", TakeOver, Facts{Record: with(cluster(1, "b"), holder(Creating, "i-b")), Found: empty, Instances: gone("i-b")}},
 	{"create again", TakeOver, Facts{Record: with(cluster(1, "a"), holder(Creating, "i-a")), Found: empty}},
-	{"resume join", Join, Facts{Record: with(cluster(1, "a", "b"), func(r *Lineage) { learner("a")(r); r.Change = &Change{Add, "a", "i-a"} }), Found: empty}},
+	{"resume join", Join, Facts{Record: adding(), Found: empty, Quorum: answers}},
+	// All voters died while this node was about to join: it restores, as anybody.
+	{"restore", Restore, Facts{Record: adding(), Found: empty, Quorum: silent, Instances: gone("i-b"), Backups: some}},
+	{"wait quorum", Wait, Facts{Record: adding(), Found: empty, Quorum: silent, Instances: gone()}},
 	{"lost disk", Report, Facts{Record: cluster(1, "a", "b"), Found: empty}},
 	{"join", Join, Facts{Record: cluster(1, "b", "c"), Found: empty, Quorum: answers}},
 	{"wait quorum", Wait, Facts{Record: cluster(1, "b", "c"), Found: empty, Quorum: silent, Instances: gone("i-b")}},
@@ -136,7 +165,7 @@ var decisions = []decision{
 	{"restore", Restore, Facts{Record: cluster(1, "b", "c"), Found: empty, Quorum: silent, Instances: gone("i-b", "i-c"), Backups: some}},
 	{"restore", Restore, Facts{Record: cluster(1), Found: empty, Backups: some}}, // after `rekindle etcd adopt`
 	// A promotion that is under way may have been made: the learner is a voter, too.
-	{"wait quorum", Wait, Facts{Record: with(cluster(1, "b", "c"), func(r *Lineage) { learner("c")(r); r.Change = &Change{Promote, "c", "i-c"} }), Found: empty, Quorum: silent, Instances: gone("i-b")}},
+	{"wait quorum", Wait, Facts{Record: with(cluster(1, "b", "c"), func(r *Lineage) { learner("c")(r); r.Change = &Change{Kind: Promote, Member: "c", Instance: "i-c"} }), Found: empty, Quorum: silent, Instances: gone("i-b")}},
 }
 
 func holder(state, instance string) func(*Lineage) {
@@ -144,6 +173,18 @@ func holder(state, instance string) func(*Lineage) {
 }
 
 func learner(name string) func(*Lineage) { return func(r *Lineage) { r.named(name).Learner = true } }
+
+// without takes a member out of those that were left when a rescue began.
+func without(name string) func(*Lineage) {
+	return func(r *Lineage) {
+		r.Former = slices.DeleteFunc(slices.Clone(r.Former), func(m Member) bool { return m.Name == name })
+	}
+}
+
+// adding is a cluster of b that a is about to join.
+func adding() *Lineage {
+	return with(cluster(1, "a", "b"), func(r *Lineage) { learner("a")(r); r.Change = &Change{Kind: Add, Member: "a", Instance: "i-a"} })
+}
 
 // survivors is a cluster of five, of which some have said how far their logs go: all as far.
 func survivors(positioned ...string) *Lineage {

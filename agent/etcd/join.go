@@ -134,11 +134,7 @@ func (c *changer) goneMember(ctx context.Context) *Member {
 	if own := record.on(c.Instance); own != nil {
 		return own
 	}
-	if c.facts.Instances == nil {
-		c.facts.Instances = c.instances(ctx, record)
-	}
-	s := &sight{Facts: c.facts}
-	return find(record.Members, s.gone)
+	return find(record.Members, func(m Member) bool { return c.gone(ctx, m) })
 }
 
 // learner is the name of one that is being added; etcd has one at a time.
@@ -149,7 +145,8 @@ func (c *changer) learner() string {
 	return ""
 }
 
-// takeOver ends a change of another instance, if that is gone or does not move.
+// takeOver ends a change of another instance, if that is gone or does not move. A learner goes, whatever became of it since:
+// a request of its own that etcd carries out late then finds it removed.
 func (c *changer) takeOver(ctx context.Context) error {
 	change := *c.facts.Record.Change
 	if c.facts.Instances == nil {
@@ -159,41 +156,85 @@ func (c *changer) takeOver(ctx context.Context) error {
 		return again("%s is about to %s %s", change.Instance, change.Kind, change.Member)
 	}
 	c.Logger.Warn("taking over a change of membership", "etcd", c.member.Name, "change", change.Kind, "of", change.Member, "from", change.Instance)
-	change.Kind = endOf(change.Kind)
-	return c.begin(ctx, change, nil)
+	return c.resolve(ctx)
 }
 
-// endOf is how a change is finished that somebody else began: what is not a voter yet goes.
-func endOf(kind string) string {
-	if kind == Add {
-		return Remove
-	}
-	return kind
-}
-
-// finish carries a change out that this instance has begun or taken over, up to its end.
-func (c *changer) finish(ctx context.Context) error {
-	change, record := c.facts.Record.Change, c.facts.Record
-	target := record.named(change.Member)
+// resolve ends a change that does not come to its end by itself: a promotion that etcd has made stands, anything else
+// becomes a removal, and is written down as one first.
+func (c *changer) resolve(ctx context.Context) error {
+	change := *c.facts.Record.Change
+	target := c.facts.Record.named(change.Member)
 	if target == nil {
 		return c.end(ctx, func(*Lineage) {})
 	}
-	there := c.inView(*target)
-	switch {
-	case there == nil: // etcd has it no longer, or never had
-		return c.end(ctx, func(r *Lineage) { r.drop(change.Member) })
-	case change.Kind == Promote && !there.Learner:
+	if there := c.inView(*target); change.Kind == Promote && there != nil && !there.Learner {
 		return c.end(ctx, func(r *Lineage) { r.named(change.Member).Learner = false })
 	}
-	// Whoever is removed here was gone, or is a learner whose change did not end: its id is never used again, so a late
-	// promotion of it fails.
-	switch err := c.cluster.Remove(ctx, there.ID); {
-	case errors.Is(err, peers.ErrUnhealthy):
-		return again("removing %s would endanger the quorum now", change.Member)
-	case err != nil && !errors.Is(err, peers.ErrNotFound):
-		return again("removing %s: %v", change.Member, err)
+	record := c.facts.Record.clone()
+	record.named(change.Member).Learner = target.Learner && change.Kind != Promote // one that was being promoted may vote
+	record.Change = &change
+	change.Kind, change.Instance = Remove, c.Instance
+	return c.swap(ctx, c.member.Name, record, c.was)
+}
+
+// finish carries this instance's change out, up to its end.
+func (c *changer) finish(ctx context.Context) error {
+	if c.facts.Record.Change.Kind != Remove {
+		return c.resolve(ctx)
 	}
-	return c.end(ctx, func(r *Lineage) { r.drop(change.Member) })
+	targets := append([]string{c.facts.Record.Change.Member}, c.facts.Record.Change.Also...)
+	// The gone go first: while they count, etcd lets nobody go who runs.
+	slices.SortStableFunc(targets, func(a, b string) int { return c.running(ctx, a) - c.running(ctx, b) })
+	for _, name := range targets {
+		target := c.facts.Record.named(name)
+		if target == nil {
+			continue
+		}
+		there := c.inView(*target)
+		if there == nil { // etcd has it no longer, or never had
+			continue
+		}
+		switch err := c.cluster.Remove(ctx, there.ID); {
+		case errors.Is(err, peers.ErrUnhealthy):
+			return c.removeAnother(ctx, name)
+		case err != nil && !errors.Is(err, peers.ErrNotFound):
+			return again("removing %s: %v", name, err)
+		}
+	}
+	return c.end(ctx, func(r *Lineage) {
+		for _, name := range targets {
+			r.drop(name)
+		}
+	})
+}
+
+// running is 1 for a member that may run, 0 for one that is gone.
+func (c *changer) running(ctx context.Context, name string) int {
+	m := c.facts.Record.named(name)
+	if m == nil || c.gone(ctx, *m) {
+		return 0
+	}
+	return 1
+}
+
+// gone asks EC2 at most once.
+func (c *changer) gone(ctx context.Context, m Member) bool {
+	if c.facts.Instances == nil {
+		c.facts.Instances = c.instances(ctx, c.facts.Record)
+	}
+	return (&sight{Facts: c.facts}).gone(m)
+}
+
+// removeAnother lets a member that is gone go as well, since etcd refuses to remove one that runs while it counts.
+func (c *changer) removeAnother(ctx context.Context, refused string) error {
+	record := c.facts.Record
+	other := find(record.Members, func(m Member) bool { return !record.Change.removes(m.Name) && c.gone(ctx, m) })
+	if other == nil {
+		return again("removing %s would endanger the quorum now", refused)
+	}
+	change := *record.Change
+	change.Also = append(slices.Clone(change.Also), other.Name)
+	return c.begin(ctx, change, nil)
 }
 
 // added asks etcd for the learner that the record lists already, and starts it.
@@ -203,8 +244,8 @@ func (c *changer) added(ctx context.Context) ([]byte, error) {
 		return nil, c.end(ctx, func(*Lineage) {})
 	}
 	there := c.inView(*own)
-	if there != nil && there.Name != "" { // it ran, and what it had is not here
-		return nil, c.begin(ctx, Change{Kind: Remove, Member: own.Name}, nil)
+	if own.Lost != "" || there != nil && there.Name != "" { // it ran, and what it had is not here
+		return nil, c.resolve(ctx)
 	}
 	if there == nil {
 		if _, err := c.cluster.AddLearner(ctx, own.PeerURL); err != nil {

@@ -83,11 +83,12 @@ func TestTakeOver(t *testing.T) {
 		after  time.Duration
 		want   []string // the first swaps of the taker, after the members
 	}{
-		"an addition, of the gone":    {Change{Add, "i-x", "i-x"}, true, time.Minute, []string{"; remove i-x by i-hand", ""}},
-		"an addition, stuck":          {Change{Add, "i-x", "i-x"}, false, 12 * time.Minute, []string{"; remove i-x by i-hand", ""}},
-		"an addition, in time":        {Change{Add, "i-x", "i-x"}, false, 8 * time.Minute, nil},
-		"a promotion that was made":   {Change{Promote, "i-1", "i-x"}, true, time.Minute, []string{"; promote i-1 by i-hand", ""}},
-		"a removal of what is not in": {Change{Remove, "i-x", "i-y"}, true, time.Minute, []string{"; remove i-x by i-hand", ""}},
+		"an addition, of the gone":    {Change{Kind: Add, Member: "i-x", Instance: "i-x"}, true, time.Minute, []string{"; remove i-x by i-hand", ""}},
+		"an addition, stuck":          {Change{Kind: Add, Member: "i-x", Instance: "i-x"}, false, 12 * time.Minute, []string{"; remove i-x by i-hand", ""}},
+		"an addition, in time":        {Change{Kind: Add, Member: "i-x", Instance: "i-x"}, false, 8 * time.Minute, nil},
+		"a promotion that was made":   {Change{Kind: Promote, Member: "i-1", Instance: "i-x"}, true, time.Minute, []string{""}},
+		"a promotion, not made":       {Change{Kind: Promote, Member: "i-x", Instance: "i-x"}, true, time.Minute, []string{"; remove i-x by i-hand", ""}},
+		"a removal of what is not in": {Change{Kind: Remove, Member: "i-x", Instance: "i-y"}, true, time.Minute, []string{"; remove i-x by i-hand", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, 1, quiet, func(w *world) {

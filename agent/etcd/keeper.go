@@ -160,7 +160,7 @@ func again(format string, args ...any) error {
 func (k *Keeper) do(ctx context.Context, member plan.Etcd, facts Facts, was store.Version, action Action) ([]byte, error) {
 	switch action.Verdict {
 	case Start:
-		return k.config(member, *facts.Found.Marker, "existing", nil)
+		return k.start(ctx, member, *facts.Found.Marker)
 	case Begin:
 		return k.config(member, *facts.Found.Marker, "new", nil)
 	case Create:

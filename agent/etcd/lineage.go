@@ -71,6 +71,13 @@ type Change struct {
 	Kind     string `json:"kind"`
 	Member   string `json:"member"`
 	Instance string `json:"instance"`
+	// Also are others that are removed with Member: gone, and while they count etcd lets Member not go.
+	Also []string `json:"also,omitempty"`
+}
+
+// removes tells whether the change takes a member of that name out.
+func (c *Change) removes(name string) bool {
+	return c != nil && c.Kind == Remove && (c.Member == name || slices.Contains(c.Also, name))
 }
 
 // Key is where the lineage of a cluster lies in the store.
@@ -123,6 +130,7 @@ func (l *Lineage) clone() *Lineage {
 	c.Members, c.Former = slices.Clone(l.Members), slices.Clone(l.Former)
 	if l.Change != nil {
 		change := *l.Change
+		change.Also = slices.Clone(change.Also)
 		c.Change = &change
 	}
 	return &c
@@ -161,25 +169,34 @@ func (l *Lineage) voters() []Member {
 	return all
 }
 
-// lostQuorum tells whether those for whom gone is false can form no majority, whatever of a change under way was made.
-func (l *Lineage) lostQuorum(gone func(Member) bool) bool {
+// rescuers are the members of which one may rescue the cluster: the voters, or, when none of them is left, all.
+func (l *Lineage) rescuers(gone func(Member) bool) []Member {
 	voters := l.voters()
-	sets := [][]Member{voters}
-	if c := l.Change; c != nil && (c.Kind == Remove || c.Kind == Promote) {
-		sets = append(sets, slices.DeleteFunc(slices.Clone(voters), func(m Member) bool { return m.Name == c.Member }))
+	if slices.ContainsFunc(voters, func(m Member) bool { return !gone(m) }) {
+		return voters
 	}
-	for _, set := range sets {
+	return l.Members
+}
+
+// lostQuorum tells whether those for whom gone is false can form no majority, if those whose change is under way do not
+// help: whether they vote is not known. That a quorum may be there all the same harms nobody: who gives a position has
+// stopped, and all that are left must have given one before the cluster is rescued.
+func (l *Lineage) lostQuorum(gone func(Member) bool) bool {
+	minority := func(set []Member) bool {
 		left := 0
 		for _, m := range set {
 			if !gone(m) {
 				left++
 			}
 		}
-		if left > len(set)/2 {
-			return false
-		}
+		return left <= len(set)/2
 	}
-	return true
+	voters := l.voters()
+	sure := slices.DeleteFunc(slices.Clone(voters), func(m Member) bool {
+		c := l.Change
+		return c != nil && !gone(m) && (c.Kind == Promote && c.Member == m.Name || c.removes(m.Name))
+	})
+	return minority(voters) || minority(sure)
 }
 
 // token is etcd's initial cluster token of a generation.

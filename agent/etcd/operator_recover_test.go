@@ -91,7 +91,7 @@ func TestForesee(t *testing.T) {
 		"all":                            {with(cluster(1, "a", "b", "c"), lost("a", "b", "c")), gone(), false, one, Restored},
 		"all, who answered a moment ago": {with(cluster(1, "a", "b", "c"), lost("a", "b", "c")), gone(), true, one, Restored},
 		"all, and no backup":             {with(cluster(1, "a"), lost("a")), gone(), false, nil, Stuck},
-		"all voters, and a learner is":   {with(cluster(1, "a", "b"), func(r *Lineage) { lost("a")(r); learner("b")(r) }), gone(), false, one, Restored},
+		"all voters, and a learner is":   {with(cluster(1, "a", "b"), func(r *Lineage) { lost("a")(r); learner("b")(r) }), gone(), false, one, Rescued},
 		"who created it":                 {with(cluster(1, "a"), func(r *Lineage) { lost("a")(r); r.State = Creating }), gone(), false, nil, Begun},
 		"who restored it":                {with(cluster(2, "a"), func(r *Lineage) { lost("a")(r); r.State = Restoring }), gone(), false, one, Restored},
 		"who rescued it":                 {with(rescuing("b", survivors("a", "b")), lost("b")), gone("i-c", "i-d", "i-e"), false, one, Rescued},

@@ -89,7 +89,7 @@ func TestReapTakesOver(t *testing.T) {
 		w.lived(3, 0)
 		w.edit(func(r *Lineage) {
 			r.Members = append(r.Members, Member{Name: "i-x", Instance: "i-x", PeerURL: "https://i-x.etcd.test:2380", Learner: true})
-			r.Change = &Change{Add, "i-x", "i-x"}
+			r.Change = &Change{Kind: Add, Member: "i-x", Instance: "i-x"}
 		})
 		// Nobody has ever seen i-x: that counts for gone after two minutes.
 		if !w.until(6*time.Minute, func() bool { return w.record.Change == nil && len(w.record.Members) == 3 }) {

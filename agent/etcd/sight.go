@@ -41,26 +41,62 @@ func (s *sight) fresh() bool {
 	return s.is(datadir.Empty) && m != nil && m.Fresh && m.UID == s.Record.UID && m.Generation == s.Record.Generation
 }
 
-// adding tells whether this instance is being added as a member.
+// adding tells whether this instance is being added as a member, and has had no data yet.
 func (s *sight) adding() bool {
-	m := s.Record.on(s.Self)
-	return s.Record.Change.Kind == Add && s.Record.Change.Instance == s.Self && m != nil && s.Record.Change.Member == m.Name
+	m, c := s.Record.on(s.Self), s.Record.Change
+	return m != nil && c != nil && c.Kind == Add && c.Instance == s.Self && c.Member == m.Name && m.Lost == "" && m.Position == nil
 }
 
-// votes tells whether the data's member may be a voter.
-func (s *sight) votes() bool {
-	return find(s.Record.voters(), func(m Member) bool { return m.Name == s.Found.Marker.Member }) != nil
+// rescues tells whether the data's member is one of those that may rescue the cluster.
+func (s *sight) rescues() bool {
+	return find(s.Record.rescuers(s.gone), func(m Member) bool { return m.Name == s.Found.Marker.Member }) != nil
 }
+
+// removed tells whether the data is of a member that is out, or was gone and is on its way out: a removal that was sent
+// cannot be called back.
+func (s *sight) removed() bool {
+	m := s.me()
+	return m == nil || s.Record.Change.removes(m.Name) && (m.Lost != "" || m.Instance != s.Self)
+}
+
+// forms tells whether the cluster can form a quorum again, as far as anybody knows.
+func (s *sight) forms() bool { return !s.others() || s.reachable() || !s.lost() }
 
 // others tells whether there are voters besides the data's member.
 func (s *sight) others() bool {
 	return find(s.Record.voters(), func(m Member) bool { return m.Name != s.Found.Marker.Member }) != nil
 }
 
-// former tells whether this is sound data of the generation that is being rescued.
+// survivor is whose place among those that may rescue the cluster this data is of, or nil: sound data of the generation that
+// another instance rescues.
+func (s *sight) survivor() *Member {
+	if !s.is(datadir.Sound) || s.Record.State != Rescuing || s.holds() || s.Found.Marker.Generation != s.Record.FormerGeneration {
+		return nil
+	}
+	return find(s.Record.Former, func(m Member) bool { return m.Name == s.Found.Marker.Member && m.Lost == "" })
+}
+
+// former tells whether this node may do it, too.
 func (s *sight) former() bool {
-	return s.is(datadir.Sound) && s.Record.State == Rescuing && !s.holds() && s.Found.Marker.Generation == s.Record.FormerGeneration &&
-		find(s.Record.Former, func(m Member) bool { return m.Name == s.Found.Marker.Member && m.Instance == s.Self }) != nil
+	m := s.survivor()
+	return m != nil && (m.Instance == s.Self || s.left(*m))
+}
+
+// rescuer tells whether this is the data with which a rescue began, on another instance, or seen again after it was said to be
+// lost.
+func (s *sight) rescuer() bool {
+	if !s.is(datadir.Sound) || s.Record.State != Rescuing || s.Found.Marker.Generation != s.Record.FormerGeneration || s.me() == nil {
+		return false
+	}
+	if s.here() {
+		return s.me().Lost != "" || s.Reported
+	}
+	return s.left(*s.me())
+}
+
+// formerHere is this instance's place among those that may take a rescuer's place, or nil.
+func (s *sight) formerHere() *Member {
+	return find(s.Record.Former, func(m Member) bool { return m.Instance == s.Self && m.Lost == "" })
 }
 
 // gone tells whether a member's data can never take part again.
@@ -100,8 +136,6 @@ func (s *sight) holderGone() bool {
 
 func (s *sight) lost() bool { return s.Record.lostQuorum(s.gone) }
 
-func (s *sight) noVoterLeft() bool { return !s.anyLeft(s.Record.voters()) }
-
 func (s *sight) anyLeft(members []Member) bool {
 	for _, m := range members {
 		if !s.gone(m) {
@@ -111,27 +145,28 @@ func (s *sight) anyLeft(members []Member) bool {
 	return false
 }
 
-// best tells whether every one of the members that is left has said how far its log goes, and none goes farther.
+// best tells whether every one of the members that is left has said how far its log goes, and none goes farther. Of several
+// that go as far, whoever is first swaps.
 func (s *sight) best(members []Member) bool {
-	own := find(members, func(m Member) bool { return m.Name == s.Found.Marker.Member && m.Instance == s.Self })
-	if own == nil || own.Position == nil {
+	own := find(members, func(m Member) bool { return m.Name == s.Found.Marker.Member })
+	if own == nil || own.Position == nil || own.Lost != "" {
 		return false
 	}
 	for _, m := range members {
 		if m.Name == own.Name || s.gone(m) {
 			continue
 		}
-		if m.Position == nil || own.Position.Less(*m.Position) || !m.Position.Less(*own.Position) && m.Name < own.Name {
+		if m.Position == nil || own.Position.Less(*m.Position) {
 			return false
 		}
 	}
 	return true
 }
 
-// survivors names the voters that are not gone, and what is known of each.
+// survivors names those that are left to rescue the cluster, and what is known of each.
 func (s *sight) survivors() string {
 	var all []string
-	for _, m := range s.Record.voters() {
+	for _, m := range s.Record.rescuers(s.gone) {
 		if s.gone(m) {
 			continue
 		}

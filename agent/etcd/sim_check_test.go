@@ -187,7 +187,6 @@ func (w *world) healed() string {
 	case len(c.members) != len(masters) || len(w.record.Members) != len(masters) || len(c.voters()) != len(masters):
 		return fmt.Sprintf("%d masters, %d members, %d voters, %d in the record", len(masters), len(c.members), len(c.voters()), len(w.record.Members))
 	}
-	notes := 0
 	for _, n := range masters {
 		m := w.record.on(n.name)
 		switch {
@@ -199,8 +198,8 @@ func (w *world) healed() string {
 			return n.name + " has a configuration that could begin a cluster"
 		case strings.Count(n.hosts, "\n") != len(masters):
 			return n.name + " does not know the names of all members"
-		case n.note != "": // the record it was about is past, and the decision table does not look at it
-			notes++
+		case n.note != "":
+			return n.name + " has not taken back what it noted: " + n.note
 		}
 	}
 	holds := w.leaderOf(c).volume.data.holds()
@@ -209,7 +208,6 @@ func (w *world) healed() string {
 			w.fail("the acknowledged write %d is not in the cluster", write)
 		}
 	}
-	w.stats["open: notes that nobody takes back"] = notes
 	return ""
 }
 
@@ -249,12 +247,11 @@ func (w *world) settles(limit time.Duration) (healed bool) {
 		}
 	})
 	blocked := 0
-	w.open = ""
 	ended := w.until(limit, func() bool {
 		for _, n := range w.masters() {
 			n.start() // one that was still stopping
 		}
-		if w.blocked() || w.undecided() != "" {
+		if w.blocked() {
 			blocked++
 		} else {
 			blocked = 0
@@ -267,38 +264,10 @@ func (w *world) settles(limit time.Duration) (healed bool) {
 			w.fail("after %s: %s", limit, w.healed())
 		}
 		if !healed {
-			if w.open = w.undecided(); w.open == "" {
-				w.stats["stops that are right"]++
-			} else {
-				w.stats["open: "+w.open]++
-			}
+			w.stats["stops that are right"]++
 		}
 	})
 	return healed
-}
-
-// undecided names the end that the protocol has, today, for what it could decide: docs/lineage.md takes a quorum for lost only
-// if it is for every set of voters that the record allows. While a promotion is under way there are two, and when one of them
-// has no quorum and the other has, everybody waits for the operator.
-func (w *world) undecided() string {
-	if w.record == nil || w.record.Change == nil || w.record.Change.Kind != Promote || w.record.State != Running {
-		return ""
-	}
-	c := w.truth()
-	if c == nil || w.canAcknowledge(c, false) {
-		return ""
-	}
-	gone := func(m Member) bool {
-		n := w.node(m.Instance)
-		return m.Lost != "" || n == nil || n.state == types.InstanceStateNameTerminated
-	}
-	all, without := w.record.clone(), w.record.clone()
-	all.named(all.Change.Member).Learner = false
-	all.Change, without.Change = nil, nil
-	if one, other := all.lostQuorum(gone), without.lostQuorum(gone); one != other {
-		return "promotion"
-	}
-	return ""
 }
 
 // state is the whole world, for a failure.

@@ -16,7 +16,7 @@ const histories = 120
 func TestHistories(t *testing.T) {
 	var sum tally
 	sum.log(t, "late writes", "lost answers", "row restore", "row rescue", "row moved volume", "row lost disk", "row found again",
-		"row halt leaderless", "row halt superseded", "row set aside older", "row withdraw position", "volumes returned", "operator's lost")
+		"row halt leaderless", "row halt superseded", "row set aside older", "row taken back", "volumes returned", "operator's lost")
 	eachSeed(t, histories, func(t *testing.T, seed uint64) {
 		f := storm(seed)
 		if seed%2 == 0 { // half of the worlds have good weather: then it is the events alone

@@ -80,8 +80,7 @@ type world struct {
 	failed   bool
 	lenient  bool // nothing is checked
 	stats    map[string]int
-	victim   *node  // whose agents are ended
-	open     string // the end that is known, when there was no better one
+	victim   *node // whose agents are ended
 }
 
 // simulate runs one story in a bubble of its own.

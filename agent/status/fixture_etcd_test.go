@@ -63,7 +63,7 @@ var etcds = map[string]func() Etcd{
 	"follower": followingEtcd,
 	"full":     fullEtcd,
 	"quorum": func() Etcd {
-		e := etcdOf("wait quorum", "wait", "no quorum answers (10.0.2.5:2379: connection refused), and not every voter is gone: "+
+		e := etcdOf("wait quorum", "wait", "no quorum answers (10.0.2.5:2379: connection refused), and not everyone is gone: "+
 			"i-0bbb12de34f567891 on i-0bbb12de34f567891 (stopped)",
 			"start the instances that are stopped; if one is lost for good, terminate it, or run `rekindle etcd recover`", "empty")
 		e.Members = e.Members[1:]

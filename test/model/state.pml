@@ -50,11 +50,12 @@ byte note;               /* the node noted that it reports its data lost, or giv
 /* the record */
 byte rs, rg, mem, lrnr, lost, rinc, rpos, hold, ck, ct, cb;
 bool hinc, cbinc;
+byte fmr, finc, fg;      /* who gave a position before the rescue that is under way, on which instance, and in which generation */
 /* etcd: the true voters of each generation; learners and requests under way of the newest */
 byte vot[5], lrn, padd, pprm, prem;
 bool ran, bk, known;     /* the cluster served once; a backup exists; the record existed once */
 #ifdef LOG
-byte wr, rwr;            /* who has the one write; whose recorded position has it */
+byte wr, rwr, fwr;       /* who has the one write; whose recorded position has it, and whose before a rescue */
 bool acked, bwr, keep;   /* a majority had it; the backup has it */
 #endif
 #ifdef LATE
@@ -93,14 +94,17 @@ bool misled;             /* the next step of a master goes by a stale answer, a 
 #define HOLDERGONE (INSTGONE(hold, hinc) || (lost & hold))
 #define MYHOLD (hold == me && ((inc & me) != 0) == hinc && !(lost & me))
 #define MYCHANGE (cb == me && ((inc & me) != 0) == cbinc)
+/* who was left when a rescue began, is still, and has its data */
+#define FLEFT (fmr & ~(dead | (finc ^ inc) | lost))
+#define FORMER (rs == RESCUING && hold != me && (fmr & ~lost & dat[fg] & ~hid & me))
 #define ISIN (vot[rg] | lrn)
 #define CANACK(g) (vot[g] && MAJ(etcd & dat[g], vot[g]))
 #define REACH (CANACK(rg))
-/* voters by the record; the target of a promotion, or of a removal, may be one or not */
+/* voters by the record; the target of a promotion may be one or not */
 #ifdef M4
 #define RV (mem & ~lrnr)
 #else
-#define RV ((mem & ~lrnr) | ((ck == PROMOTE || ck == REMOVE) -> ct : 0))
+#define RV ((mem & ~lrnr) | (ck == PROMOTE -> ct : 0))
 #endif
 /* the quorum is lost for one of the sets of voters that the record allows: those whose change is under way do not help */
 #ifdef H1
@@ -143,7 +147,14 @@ bool misled;             /* the next step of a master goes by a stale answer, a 
 #define UNPOSITION rpos = rpos & ~me; rwr = rwr & ~me
 #define POSITION rpos = rpos | me; rwr = (rwr & ~me) | (wr & me)
 #define LOSES(kept) assert(!acked || (kept) || !(wr & vot[rg] & dat[rg] & ~TRULYGONE)); acked = (acked && (kept))
-#define RESCUED vot[rg] = me; keep = ((wr & me) != 0); MAKE; wr = (keep -> me : 0); keep = 0
+#define FLOSES(kept) assert(!acked || (kept) || !(wr & FLEFT & dat[fg])); acked = (acked && (kept))
+/* own data, or a backup that reaches farther */
+#define RESCUED vot[rg] = me; keep = ((wr & me) || bwr); MAKE; wr = (keep -> me : 0); keep = 0
+#define FORMERS fmr = LEFT; finc = rinc & LEFT; fg = rg; fwr = rwr & LEFT
+#define FEWER fmr = fmr & ~lost; finc = finc & fmr; fwr = fwr & fmr
+#define FBEST ((fwr & me) || !(fwr & FLEFT))
+#define KEPT ((wr & me) || bwr)
+#define NOFORMERS fmr = 0; finc = 0; fg = 0; fwr = 0
 #define RESTORED wr = ((bwr && rs == RESTORING) -> me : 0)
 #ifdef M8
 #define BEST true
@@ -156,7 +167,13 @@ bool misled;             /* the next step of a master goes by a stale answer, a 
 #define UNPOSITION rpos = rpos & ~me
 #define POSITION rpos = rpos | me
 #define LOSES(kept) skip
+#define FLOSES(kept) skip
 #define RESCUED MAKE; vot[rg] = me
+#define FORMERS fmr = LEFT; finc = rinc & LEFT; fg = rg
+#define FEWER fmr = fmr & ~lost; finc = finc & fmr
+#define FBEST true
+#define KEPT true
+#define NOFORMERS fmr = 0; finc = 0; fg = 0
 #define RESTORED skip
 #define BEST true
 #endif
