@@ -182,7 +182,11 @@ func (c *Cluster) lost(ctx context.Context, generation int) int64 {
 	c.Stored(ctx, w.Acked()[0].Revision) // there is a full backup, and deltas follow it
 	watching := c.Client(before...)
 	events := watching.Watch(ctx, "/test/", clientv3.WithPrefix())
+	follows := time.Now()
 	w.More(ctx, 400)
+	c.Await(ctx, "more was written than may be lost", func() error { // else it could not be too much
+		return atLeast(int(time.Since(follows)), int(deltasLate+2*time.Second))
+	})
 	c.End(before...)
 	w.Stop()
 	start := time.Now()
