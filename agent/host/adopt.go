@@ -17,7 +17,7 @@ const stateDir = "/run/rekindle/units"
 
 // The phases of a unit that a later runner has to know.
 const (
-	phaseStarting = "starting" // its start was not over: it is begun again
+	phaseStarting = "starting" // its start was not over, or had not even a process: it is begun again
 	phaseRunning  = "running"
 	phaseExited   = "exited" // RemainAfterExit
 )
@@ -28,6 +28,7 @@ type keptState struct {
 	PID    int       `json:"pid,omitempty"`
 	Ticks  uint64    `json:"ticks,omitempty"` // when the process started
 	Boot   string    `json:"boot"`            // of the machine
+	Start  string    `json:"start,omitempty"` // the value of startEnv
 	Notify string    `json:"notify,omitempty"`
 	Began  time.Time `json:"began"`
 	Log    int64     `json:"log"` // where its log began
@@ -41,8 +42,8 @@ func bootID() string {
 // remember writes down what runs.
 func (s *service) remember(phase string) error {
 	s.mu.Lock()
-	state := keptState{Phase: phase, Boot: bootID(), Began: s.began, Log: s.logStart}
-	if s.main != nil && phase != phaseExited {
+	state := keptState{Phase: phase, Boot: bootID(), Start: s.begun, Began: s.began, Log: s.logStart}
+	if s.main != nil && phase == phaseRunning {
 		state.PID, state.Ticks = s.main.pid, s.main.ticks
 	}
 	if s.notify != nil {
@@ -106,6 +107,13 @@ func (s *service) adopt() error {
 		s.set("active", "exited")
 		return nil
 	}
+	if state.Phase == phaseStarting {
+		s.forget() // also when a process stays: the next start fails then, and says why
+		if err := s.endStrays(d, state.Start); err != nil {
+			s.runner.log.Warn("interrupted start not undone", "unit", s.name, "err", err)
+		}
+		return nil
+	}
 	p, err := s.runner.adopt(state.PID, state.Ticks)
 	if err != nil {
 		return fmt.Errorf("unit %s: %w", s.name, err)
@@ -122,11 +130,6 @@ func (s *service) adopt() error {
 	s.mu.Lock()
 	s.main = p
 	s.mu.Unlock()
-	if state.Phase == phaseStarting {
-		s.kill(d)
-		s.forget()
-		return nil
-	}
 	if state.Notify != "" { // so that what it sends goes nowhere rather than fails
 		socket, err := s.runner.listen(state.Notify)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -55,6 +56,14 @@ func helper(args []string) int {
 			must(err)
 			_, err = conn.Write([]byte("STATUS=up\nREADY=1"))
 			must(err)
+		case "hold": // what there is only one of, as a port is
+			var err error
+			held, err = net.Listen("unix", "@"+value)
+			must(err)
+		case "fork":
+			must((&exec.Cmd{Path: "/proc/self/exe", Args: []string{"helper", "pid=" + value, "stay"}}).Start())
+		case "strand":
+			strand(value)
 		case "hup":
 			pid, err := strconv.Atoi(value)
 			must(err)
@@ -78,6 +87,9 @@ func helper(args []string) int {
 	}
 	return 0
 }
+
+// held is open until the helper ends.
+var held net.Listener
 
 func must(err error) {
 	if err != nil {

@@ -28,6 +28,7 @@ type service struct {
 	main     *process
 	notify   *notifySocket
 	began    time.Time
+	begun    string      // its start, in the environment of its processes
 	starts   []time.Time // within the interval of the start limit
 	again    context.CancelFunc
 	logStart int64
@@ -136,6 +137,14 @@ func (s *service) run(ctx context.Context, d *definition) (err error) {
 		return err
 	}
 	defer l.out.Close()
+	start := newStart(s.name)
+	env[startEnv] = start
+	s.mu.Lock()
+	s.begun = start
+	s.mu.Unlock()
+	if err := s.remember(phaseStarting); err != nil { // before there is a process: what dies in between is found
+		return err
+	}
 	defer func() {
 		if err != nil {
 			s.kill(d)
@@ -172,6 +181,7 @@ func (s *service) run(ctx context.Context, d *definition) (err error) {
 		s.set("active", "exited")
 		return s.remember(phaseExited)
 	}
+	s.forget()
 	s.set("inactive", "dead")
 	return nil
 }
@@ -328,13 +338,11 @@ func (s *service) begin(ctx context.Context, d *definition, l launch, env map[st
 		socket.Close()
 		return err
 	}
+	s.runner.log.Debug("unit has a process", "unit", s.name, "pid", p.pid)
 	env["MAINPID"] = strconv.Itoa(p.pid)
 	s.mu.Lock()
 	s.main, s.notify = p, socket
 	s.mu.Unlock()
-	if err := s.remember(phaseStarting); err != nil {
-		return err
-	}
 	if socket == nil {
 		return nil
 	}
