@@ -129,7 +129,11 @@ func (a *Agent) haltEtcd(ctx context.Context, member plan.Etcd) error {
 	defer cancel()
 	defer status.Waiting(ctx, "etcd "+member.Name+": stop", "etcd to end")()
 	if member.Unit != "" {
-		if err := a.Units.Do(ctx, "stop", member.Unit); err != nil {
+		state, err := a.Units.State(ctx, member.Unit)
+		if err == nil && state.Load != "not-found" {
+			err = a.Units.Do(ctx, "stop", member.Unit)
+		}
+		if err != nil {
 			return err
 		}
 	} else if err := a.host.Remove("/etc/kubernetes/manifests/etcd-" + member.Name + ".yaml"); err != nil {

@@ -50,6 +50,19 @@ func (d *Directory) Busy(_ context.Context, member plan.Etcd) (bool, error) {
 	return datadir.Running(dir)
 }
 
+// Gone implements Disk.
+func (d *Directory) Gone(_ context.Context, member plan.Etcd) (bool, error) {
+	dir, err := d.Path(member.DataDir)
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Lstat(datadir.Data(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
+}
+
 // Mark implements Disk.
 func (d *Directory) Mark(_ context.Context, member plan.Etcd, marker datadir.Marker) error {
 	dir, err := d.Path(member.DataDir)

@@ -22,6 +22,8 @@ type Disk interface {
 	Inspect(ctx context.Context, member plan.Etcd) (datadir.Found, error)
 	// Busy tells whether etcd runs on it, at once.
 	Busy(ctx context.Context, member plan.Etcd) (bool, error)
+	// Gone tells whether there is no data, at once.
+	Gone(ctx context.Context, member plan.Etcd) (bool, error)
 	// Mark writes the marker.
 	Mark(ctx context.Context, member plan.Etcd, marker datadir.Marker) error
 	// SetAside puts data and marker beside.
@@ -158,6 +160,12 @@ func again(format string, args ...any) error {
 
 // do takes one step. It returns etcd's configuration file once that is known.
 func (k *Keeper) do(ctx context.Context, member plan.Etcd, facts Facts, was store.Version, action Action) ([]byte, error) {
+	switch action.Verdict {
+	case SetAside, Report, Position: // whoever starts etcd again when it ends must not, while its data is dealt with
+		if err := k.Halt(ctx, member); err != nil {
+			return nil, err
+		}
+	}
 	switch action.Verdict {
 	case Start:
 		return k.start(ctx, member, *facts.Found.Marker)

@@ -52,6 +52,14 @@ func (d disk) Inspect(ctx context.Context, _ plan.Etcd) (found datadir.Found, er
 	return found, err
 }
 
+func (d disk) Gone(ctx context.Context, _ plan.Etcd) (gone bool, err error) {
+	err = d.do(ctx, "gone", func(v *volume) error {
+		gone = v.data == nil
+		return nil
+	})
+	return gone, err
+}
+
 func (d disk) Busy(ctx context.Context, _ plan.Etcd) (busy bool, err error) {
 	err = d.do(ctx, "busy", func(*volume) error {
 		busy = d.n.etcd

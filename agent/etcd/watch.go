@@ -37,6 +37,23 @@ type watch struct {
 	member plan.Etcd
 	resync func(string)
 	down   time.Time // since when etcd does not run
+	ran    bool      // it has run since its data was last seen to be gone
+}
+
+// bereft stops whoever would start etcd again where the data that it ran on is gone: a member that begins anew under its old
+// id has forgotten what it voted for and acknowledged.
+func (w *watch) bereft(ctx context.Context) error {
+	gone, err := w.Disk.Gone(ctx, w.member)
+	if err != nil || !gone {
+		return err
+	}
+	w.Logger.Warn("the data of etcd is gone", "etcd", w.member.Name)
+	if err := w.Halt(ctx, w.member); err != nil {
+		return err
+	}
+	w.ran = false
+	w.resync("etcd " + w.member.Name + ": its data is gone")
+	return nil
 }
 
 func (w *watch) look(ctx context.Context) error {
@@ -45,6 +62,11 @@ func (w *watch) look(ctx context.Context) error {
 		return err
 	}
 	if !busy {
+		if w.ran {
+			if err := w.bereft(ctx); err != nil {
+				return err
+			}
+		}
 		if w.down.IsZero() {
 			w.down = time.Now()
 		}
@@ -54,7 +76,7 @@ func (w *watch) look(ctx context.Context) error {
 		}
 		return nil
 	}
-	w.down = time.Time{}
+	w.down, w.ran = time.Time{}, true
 	facts, halted, err := w.guard(ctx, w.member)
 	if halted != "" {
 		w.resync("etcd " + w.member.Name + ": " + halted)

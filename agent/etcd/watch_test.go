@@ -94,3 +94,18 @@ func TestWatchTellsNames(t *testing.T) {
 		}
 	})
 }
+
+// Where the data of a member that ran is gone, nobody starts etcd again: it would begin anew under its old id.
+func TestWatchOfLostData(t *testing.T) {
+	simulate(t, 1, quiet, func(w *world) {
+		w.lived(2, 0)
+		a := w.hand()
+		calls := watched(t, w, a)
+		w.pass(10 * time.Second)
+		w.locked(func() { a.n.stopEtcd("its disk failed"); a.n.wipe("it failed") })
+		w.pass(10 * time.Second)
+		if got := calls(); len(got) != 1 || !strings.Contains(got[0], "its data is gone") || a.n.wanted {
+			t.Errorf("%q; it would be started again: %t", got, a.n.wanted)
+		}
+	})
+}

@@ -121,8 +121,8 @@ end:	do
 #endif
 	SWAP(2, "row: take over", BECOMING && HOLDERGONE && EMPTY && rg < GENS && !ran && !bk, assert(!ran && !SURVIVES); NEWGEN(CREATING))
 	SWAP(3, "row: take over", BECOMING && HOLDERGONE && EMPTY && rg < GENS && bk && AFTERALL,
-		assert(!SURVIVES); LOSES(bwr); FLOSES(bwr); NOFORMERS; NEWGEN(RESTORING))
-	SWAP(22, "row: rescue after rescuer", FORMER && HOLDERGONE && FBEST && rg < GENS, assert(!SURVIVES); FLOSES(KEPT); FEWER; NEWGEN(RESCUING))
+		assert(!SURVIVES); FLOSES(bwr); LOSES(bwr); NOFORMERS; NEWGEN(RESTORING))
+	SWAP(22, "row: rescue after rescuer", FORMER && HOLDERGONE && FBEST && rg < GENS, assert(!SURVIVES); FLOSES(KEPT); LOSES(KEPT); FEWER; NEWGEN(RESCUING))
 	SWAP(23, "row: lost former", rs == RESCUING && HOLDERGONE && hold != me && (fmr & ~lost & ~(finc ^ inc) & me) && EMPTY, lost = lost | me)
 #ifdef M9
 	ACT("row: resume", (rs == CREATING || rs == RESTORING) && !SOUND && IDLE, assert(!vot[rg] || vot[rg] == me); MAKE; RESTORED; vot[rg] = me)

@@ -147,7 +147,7 @@ bool misled;             /* the next step of a master goes by a stale answer, a 
 #define UNPOSITION rpos = rpos & ~me; rwr = rwr & ~me
 #define POSITION rpos = rpos | me; rwr = (rwr & ~me) | (wr & me)
 #define LOSES(kept) assert(!acked || (kept) || !(wr & vot[rg] & dat[rg] & ~TRULYGONE)); acked = (acked && (kept))
-#define FLOSES(kept) assert(!acked || (kept) || !(wr & FLEFT & dat[fg])); acked = (acked && (kept))
+#define FLOSES(kept) assert(!acked || (kept) || !(wr & FLEFT & dat[fg]))
 /* own data, or a backup that reaches farther */
 #define RESCUED vot[rg] = me; keep = ((wr & me) || bwr); MAKE; wr = (keep -> me : 0); keep = 0
 #define FORMERS fmr = LEFT; finc = rinc & LEFT; fg = rg; fwr = rwr & LEFT
