@@ -34,6 +34,7 @@ type Config struct {
 	Containerd Containerd `yaml:"containerd,omitempty"`
 	Etcd       Etcd       `yaml:"etcd,omitempty"`
 	Discovery  Discovery  `yaml:"discovery,omitempty"`
+	APIProxy   APIProxy   `yaml:"apiProxy,omitempty"`
 	PKI        PKI        `yaml:"pki,omitempty"`
 	Join       Join       `yaml:"join,omitempty"`
 	Metrics    Metrics    `yaml:"metrics,omitempty"`
@@ -212,10 +213,32 @@ type EtcdKeep struct {
 
 // Discovery is how nodes find each other.
 type Discovery struct {
-	// ZoneID is the Route 53 private zone, exported as ZONE_ID.
-	ZoneID string `yaml:"zoneID,omitempty"`
+	// Mode is "auto" (gossip, and Route 53 as well where its zone answers), "gossip" (without Route 53) or "route53"
+	// (without gossip: masters are found by seeds and DNS).
+	Mode string `yaml:"mode,omitempty"`
+	// ZoneID is the Route 53 private zone, exported as ZONE_ID; ZoneName is its name, for who does not know the id. Without
+	// both, the longest private zone is taken that holds the cluster's names.
+	ZoneID   string `yaml:"zoneID,omitempty"`
+	ZoneName string `yaml:"zoneName,omitempty"`
 	// Masters are static addresses of masters, for networks without any other way.
 	Masters []string `yaml:"masters,omitempty"`
+	Gossip  Gossip   `yaml:"gossip,omitempty"`
+}
+
+// Gossip is the membership that nodes keep among themselves.
+type Gossip struct {
+	// Port is where every node listens, for UDP and TCP.
+	Port int `yaml:"port,omitempty"`
+	// Members are "all" nodes, or the "masters" alone.
+	Members string `yaml:"members,omitempty"`
+	// Keyring holds the keys. Empty: discovery/keyring.json in the store, which the first master makes.
+	Keyring Ref `yaml:"keyring,omitempty"`
+}
+
+// APIProxy is a node's own way to the API servers.
+type APIProxy struct {
+	// Mode is "auto" (on nodes without an API server whose kubernetes.apiEndpoint is the cluster's own name) or "off".
+	Mode string `yaml:"mode,omitempty"`
 }
 
 // PKI says where the cluster's authorities come from, and what they sign.

@@ -38,6 +38,9 @@ func Default() *Config {
 			Life:          30 * 24 * time.Hour,
 			AuthorityLife: 10 * 365 * 24 * time.Hour,
 		},
+		Discovery: Discovery{Mode: "auto", Gossip: Gossip{Port: 3987, Members: "all"}},
+		APIProxy:  APIProxy{Mode: "auto"},
+
 		Join:    Join{Port: 3988, Roles: []string{"minion", "loadbalancer"}},
 		Metrics: Metrics{Listen: "127.0.0.1:3989"},
 		Timeouts: Timeouts{

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"net/netip"
 	"slices"
 	"strings"
@@ -149,6 +150,21 @@ func (v *validator) discovery() {
 			remedy = "write " + clip(rest, 40)
 		}
 		v.bad("discovery.zoneID", "not a Route 53 zone id: "+quote(d.ZoneID), remedy)
+	}
+	if d.ZoneName != "" && (len(validation.IsDNS1123Subdomain(strings.TrimSuffix(d.ZoneName, "."))) > 0) {
+		v.bad("discovery.zoneName", "not a zone's name: "+quote(d.ZoneName), "write it like internal.example.com")
+	}
+	v.oneOf("discovery.mode", d.Mode, "auto", "gossip", "route53")
+	v.oneOf("discovery.gossip.members", d.Gossip.Members, "all", "masters")
+	v.oneOf("apiProxy.mode", v.config.APIProxy.Mode, "auto", "off")
+	if d.Gossip.Port < 1 || d.Gossip.Port > 65535 {
+		v.bad("discovery.gossip.port", fmt.Sprintf("%d is out of range", d.Gossip.Port), "write 1 to 65535")
+	}
+	if d.Gossip.Port == v.config.Join.Port {
+		v.bad("discovery.gossip.port", fmt.Sprintf("%d is join.port, too", d.Gossip.Port), "choose another port for one of them")
+	}
+	if d.Gossip.Keyring != "" {
+		v.ref("discovery.gossip.keyring", d.Gossip.Keyring)
 	}
 	for i, m := range d.Masters {
 		if !host(m) {

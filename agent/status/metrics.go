@@ -78,6 +78,14 @@ func NewMetrics(board *Board, joinReasons ...string) *Metrics {
 	return m
 }
 
+// Registry is where other packages register metrics of their own; nil without metrics.
+func (m *Metrics) Registry() prometheus.Registerer {
+	if m == nil {
+		return nil
+	}
+	return m.registry
+}
+
 // Joined counts a request to the join server that was answered; the board hears of it, too. Instance is which the node
 // said to be, as far as it said so.
 func (m *Metrics) Joined(reason, instance string, took time.Duration) {

@@ -42,6 +42,7 @@ type Status struct {
 	Certificates []Certificate `json:"certificates"`   // in the order of the plan
 	Join         *JoinServer   `json:"join,omitempty"` // on masters
 	Etcd         []Etcd        `json:"etcd"`           // the clusters of which the node carries members
+	Discovery    *Discovery    `json:"discovery,omitempty"`
 
 	Warnings []Warning `json:"warnings"` // oldest first
 	Units    []Unit    `json:"units"`    // in the order of the plan
