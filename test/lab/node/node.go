@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -32,7 +33,7 @@ type Options struct {
 	Log    string // file that gets what the agent writes, appended
 	Binary string // the agent
 	Args   []string
-	Env    []string // all of it: nothing is inherited
+	Env    []string // all of it but what marks the agent as the instance's: nothing is inherited
 }
 
 // Node is one instance. Its methods may be called from any goroutine.
@@ -62,7 +63,8 @@ func (n *Node) Start() error {
 	}
 	defer log.Close() // the process has its own copy
 	cmd := exec.Command(n.Binary, n.Args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = n.Root, n.Env, log, log
+	cmd.Dir, cmd.Stdout, cmd.Stderr = n.Root, log, log
+	cmd.Env = append(slices.Clone(n.Env), agentVariable+"="+n.Root)
 	// A group of its own, so that Ctrl-C reaches the lab alone, which then ends the instances in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	n.started = time.Now()
@@ -141,7 +143,10 @@ func (n *Node) Restart(ctx context.Context) error {
 
 // Destroy ends everything of the instance at once, as the loss of its power does. The root stays.
 func (n *Node) Destroy() error {
-	return errors.Join(n.Kill(), killAll(n.Root))
+	if err := errors.Join(n.Kill(), killAll(n.Processes)); err != nil {
+		return fmt.Errorf("node %s: %w", n.ID, err)
+	}
+	return nil
 }
 
 // Path is where a path of the node really is.

@@ -1,21 +1,31 @@
 package node
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
 
-// Processes are the PIDs of everything that runs in the instance beside its agent, by what they have in their
-// environment: the runner of units sets REKINDLE_ROOT.
-func (n *Node) Processes() []int { return processes(n.Root) }
+// What the processes of an instance have in their environment. The runner of units sets the first, for units; the second is
+// the agent's.
+const (
+	unitVariable  = "REKINDLE_ROOT"
+	agentVariable = "REKINDLE_LAB_NODE"
+)
 
-func processes(root string) []int {
-	marker := []byte("REKINDLE_ROOT=" + root)
+// Processes are the PIDs of everything that runs in the instance beside its agent.
+func (n *Node) Processes() []int { return processes(n.unit) }
+
+func (n *Node) unit(variable string) bool { return variable == unitVariable+"="+n.Root }
+
+// processes are the PIDs of those that have a variable, NAME=value, in their environment. This process is none of them.
+func processes(has func(variable string) bool) []int {
 	found, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
 		return nil
@@ -30,19 +40,33 @@ func processes(root string) []int {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		for variable := range bytes.SplitSeq(environ, []byte{0}) {
-			if bytes.Equal(variable, marker) {
-				pids = append(pids, pid)
-			}
+		if slices.ContainsFunc(strings.Split(string(environ), "\x00"), has) {
+			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-// killAll ends the processes of a root until there are none: one may start another while it is being killed.
-func killAll(root string) error {
+// Below are the PIDs of the agents and units of all instances whose roots are below a directory, whoever started them.
+func Below(dir string) []int {
+	return processes(func(variable string) bool {
+		name, root, _ := strings.Cut(variable, "=")
+		return (name == unitVariable || name == agentVariable) && strings.HasPrefix(root, dir+"/")
+	})
+}
+
+// EndBelow ends all of Below at once, as the loss of power does.
+func EndBelow(dir string) error {
+	if err := killAll(func() []int { return Below(dir) }); err != nil {
+		return fmt.Errorf("instances below %s: %w", dir, err)
+	}
+	return nil
+}
+
+// killAll ends processes until there are none: one may start another while it is being killed.
+func killAll(find func() []int) error {
 	for range 200 {
-		pids := processes(root)
+		pids := find()
 		if len(pids) == 0 {
 			return nil
 		}
@@ -57,7 +81,7 @@ func killAll(root string) error {
 			_, _ = syscall.Wait4(pid, &status, syscall.WNOHANG, nil) // an orphan that came to us (Adopt), or not ours
 		}
 	}
-	return errors.New("processes of " + root + " cannot be killed")
+	return errors.New("some processes cannot be killed")
 }
 
 // Adopt makes this process the parent of what its descendants leave behind, instead of init: units outlive their

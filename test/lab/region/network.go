@@ -2,10 +2,14 @@ package region
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"rekindle/test/cloud"
@@ -21,20 +25,75 @@ const (
 // network is the VPC: a /16 of 127.0.0.0/8. Its first addresses are AWS's own, as in every VPC; the APIs are there.
 type network struct{ cidr netip.Prefix }
 
-// claim finds a network that no other lab on this machine uses. Who listens on its API port owns it.
+// claim finds a network that no other lab on this machine uses. Who listens on its API port owns it; that is not enough, as
+// instances may be left of a lab that was killed.
 func claim(ctx context.Context) (network, net.Listener, error) {
 	var errs []error
 	for second := byte(61); second < 250; second++ {
 		n := network{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, second, 0, 0}), 16)}
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", n.address(1, apiPort))
 		if err == nil {
-			return n, l, nil
+			taken, err := n.taken()
+			if err == nil && taken == "" {
+				return n, l, nil
+			}
+			if err := errors.Join(err, l.Close()); err != nil {
+				return network{}, nil, err
+			}
+			errs = append(errs, fmt.Errorf("somebody listens on %s", taken))
+			continue
 		}
 		if errs = append(errs, err); !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
 	}
 	return network{}, nil, fmt.Errorf("no free network in 127.0.0.0/8: %w", errors.Join(errs...))
+}
+
+// taken is an address of the network that somebody listens on, beside the API port.
+func (n network) taken() (string, error) {
+	for _, path := range []string{"/proc/net/tcp", "/proc/net/udp"} {
+		table, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		for _, a := range listeners(string(table)) {
+			if n.cidr.Contains(a.Addr()) && a.String() != n.api() {
+				return a.String(), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// What /proc/net/tcp and udp say of a socket that waits for whoever comes (proc_pid_net(5), net/tcp_states.h).
+const (
+	tcpListen = "0A"
+	udpBound  = "07"
+)
+
+// listeners reads a table of sockets: "0: 0400013D:094B 00000000:0000 0A ...", the address in the machine's order of bytes.
+func listeners(table string) []netip.AddrPort {
+	var all []netip.AddrPort
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || fields[3] != tcpListen && fields[3] != udpBound {
+			continue
+		}
+		address, port, _ := strings.Cut(fields[1], ":")
+		a, err := strconv.ParseUint(address, 16, 32)
+		if err != nil {
+			continue // the heading
+		}
+		p, err := strconv.ParseUint(port, 16, 16)
+		if err != nil {
+			continue
+		}
+		var ip [4]byte
+		binary.NativeEndian.PutUint32(ip[:], uint32(a))
+		all = append(all, netip.AddrPortFrom(netip.AddrFrom4(ip), uint16(p)))
+	}
+	return all
 }
 
 func (n network) address(last byte, port int) string {

@@ -47,6 +47,7 @@ type Region struct {
 	net     network
 	api     *cloud.Server
 	keys    keys
+	guard   *guard
 	stop    context.CancelFunc
 	ticking sync.WaitGroup
 
@@ -93,8 +94,12 @@ func Start(ctx context.Context, o Options) (*Region, error) {
 	if err != nil {
 		return nil, fmt.Errorf("region: %w", err)
 	}
+	guard, err := startGuard(o.Standin, o.Dir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("region: %w", err), listener.Close())
+	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it, not the caller's deadline
-	r := &Region{options: o, net: network, stop: stop, nodes: map[string]*instance{}, changed: make(chan struct{})}
+	r := &Region{options: o, net: network, guard: guard, stop: stop, nodes: map[string]*instance{}, changed: make(chan struct{})}
 	r.Cloud = cloud.New(cloud.Options{
 		Region: o.Name, Route53: o.Route53, VPCCIDR: network.cidr, Subnets: network.subnets(o.Name), Logger: o.Logger,
 	})
@@ -109,7 +114,7 @@ func Start(ctx context.Context, o Options) (*Region, error) {
 	})
 	if err != nil {
 		stop()
-		return nil, errors.Join(err, r.api.Close())
+		return nil, errors.Join(err, guard.Close(), r.api.Close())
 	}
 	r.ticking.Go(func() { r.tick(running) })
 	return r, nil
@@ -136,7 +141,7 @@ func (r *Region) Close() error {
 	for _, n := range r.all(true) {
 		errs = append(errs, n.Destroy(), n.imds.Close())
 	}
-	return errors.Join(append(errs, r.S3.Close(), r.api.Close())...)
+	return errors.Join(append(errs, r.S3.Close(), r.guard.Close(), r.api.Close())...)
 }
 
 // launched turns an instance into a node. It runs on the cloud's goroutine.

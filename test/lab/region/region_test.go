@@ -43,10 +43,14 @@ func TestMain(m *testing.M) {
 // start returns a region with a filled store, the directory that was published, and the agent.
 func start(t *testing.T) (r *region.Region, assets, binary string) {
 	t.Helper()
+	return startIn(t, t.TempDir())
+}
+
+func startIn(t *testing.T, dir string) (r *region.Region, assets, binary string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds and boots nodes")
 	}
-	dir := t.TempDir()
 	set, err := programs()
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ var programs = map[string]func(args []string) error{
 	"host-local":              cni,
 	"loopback":                cni,
 	"portmap":                 cni,
+	"lab-guard":               guard,
 }
 
 func main() {
