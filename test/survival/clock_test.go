@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rekindle/agent/status"
+	"rekindle/test/lab/keyspace"
 	"rekindle/test/lab/node"
 )
 
@@ -84,9 +85,7 @@ func TestClockAheadAndBack(t *testing.T) {
 			off(ahead)
 			c.End(nodes...)
 			nodes = c.Ready(ctx, 1)
-			secure := c.identity(nodes[0], "etcd/healthcheck-client")
-			secure.Time = func() time.Time { return time.Now().Add(ahead) }
-			client := c.dial(secure, c.endpoints(nodes, "2379"))
+			client := c.clientAs(nodes[0], keyspace.Operator, nodes, func() time.Time { return time.Now().Add(ahead) })
 			c.Restored(ctx, client, 2+i, before)
 			c.Write(ctx, client, fmt.Sprint("generation-", 2+i), 10)
 			before = c.Read(ctx, client)

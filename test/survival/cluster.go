@@ -5,10 +5,7 @@ package survival
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"rekindle/agent/etcd"
 	"rekindle/agent/status"
@@ -218,34 +214,6 @@ func row(name string) func(*status.Status, *status.Etcd) bool {
 	return func(_ *status.Status, e *status.Etcd) bool { return e.Row == name }
 }
 
-// identity is what a node speaks to etcd with: its certificate of a name below /etc/kubernetes/pki.
-func (c *Cluster) identity(n *node.Node, name string) *tls.Config {
-	c.t.Helper()
-	pki := n.Path("/etc/kubernetes/pki")
-	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, name+".crt"), filepath.Join(pki, name+".key"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	trusted, err := os.ReadFile(filepath.Join(pki, "etcd/ca.crt"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(trusted) {
-		c.t.Fatalf("%s: etcd/ca.crt holds no certificate", n.ID)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots}
-}
-
-// endpoints are the client URLs of the etcd that some masters carry on a port.
-func (c *Cluster) endpoints(of []*node.Node, port string) []string {
-	var all []string
-	for _, n := range of {
-		all = append(all, "https://"+net.JoinHostPort(c.Cloud.Instance(n.ID).PrivateIP.String(), port))
-	}
-	return all
-}
-
 // Etcd is one of the cluster's etcd clusters: main or events.
 func (c *Cluster) Etcd(name string) *keyspace.Cluster {
 	return &keyspace.Cluster{Region: c.Region, Store: store, Name: name}
@@ -260,18 +228,25 @@ func (c *Cluster) Client(of ...*node.Node) *clientv3.Client {
 // EventsClient is Client, for the etcd of events.
 func (c *Cluster) EventsClient(of *node.Node) *clientv3.Client {
 	c.t.Helper()
-	return c.dial(c.identity(of, "etcd/healthcheck-client"), c.endpoints([]*node.Node{of}, "2381"))
+	return c.closing(c.Etcd("events").Dial(of))
 }
 
 // asAPIServer speaks to the etcd of some nodes as the API server of a master does.
 func (c *Cluster) asAPIServer(master *node.Node, of []*node.Node) *clientv3.Client {
 	c.t.Helper()
-	return c.dial(c.identity(master, "apiserver-etcd-client"), c.endpoints(of, "2379"))
+	return c.clientAs(master, keyspace.APIServer, of, nil)
 }
 
-func (c *Cluster) dial(secure *tls.Config, endpoints []string) *clientv3.Client {
+// clientAs speaks to the etcd of some nodes with the certificate of another. now, unless nil, is the clock that certificates are
+// judged by.
+func (c *Cluster) clientAs(who *node.Node, name string, of []*node.Node, now func() time.Time) *clientv3.Client {
 	c.t.Helper()
-	return c.closing(clientv3.New(clientv3.Config{Endpoints: endpoints, TLS: secure, DialTimeout: 5 * time.Second, Logger: zap.NewNop()}))
+	secure, err := keyspace.Identity(who, name)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	secure.Time = now
+	return c.closing(c.Etcd("main").DialAs(secure, of...))
 }
 
 // closing keeps a client until the whole test ends.

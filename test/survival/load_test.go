@@ -210,7 +210,7 @@ func (c *Cluster) lost(ctx context.Context, generation int) int64 {
 		t.Errorf("what was acknowledged in the last %v is lost, more than the deltas' interval and an upload", window)
 	}
 	c.Raised(ctx, client, last.Revision, state.Revision)
-	watching.SetEndpoints(c.endpoints([]*node.Node{back}, "2379")...)
+	watching.SetEndpoints(c.Etcd("main").Endpoints(back)...)
 	c.interrupted(ctx, events, last.Revision)
 	c.Generation(generation)
 	return state.Revision

@@ -154,7 +154,7 @@ func (c *Cluster) Raised(ctx context.Context, client *clientv3.Client, was, is i
 func (c *Cluster) Level(ctx context.Context, client *clientv3.Client, masters []*node.Node) {
 	c.t.Helper()
 	written := c.Read(ctx, client).Revision
-	for _, endpoint := range c.endpoints(masters, "2379") {
+	for _, endpoint := range c.Etcd("main").Endpoints(masters...) {
 		c.Await(ctx, endpoint+" has caught up", func() error {
 			answer, err := client.Status(ctx, endpoint)
 			if err != nil {
@@ -172,7 +172,7 @@ func (c *Cluster) Leader(ctx context.Context, masters []*node.Node) (leader *nod
 	c.Await(ctx, "a leader", func() error {
 		for _, n := range masters {
 			asking, cancel := context.WithTimeout(ctx, 2*time.Second)
-			answer, err := client.Status(asking, c.endpoints([]*node.Node{n}, "2379")[0])
+			answer, err := client.Status(asking, c.Etcd("main").Endpoints(n)[0])
 			cancel()
 			if err == nil && answer.Leader == answer.Header.MemberId {
 				leader, term = n, answer.RaftTerm

@@ -11,7 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"rekindle/agent/status"
-	"rekindle/test/lab/node"
 )
 
 // watched is the key that the writer changes again and again.
@@ -68,7 +67,7 @@ func (w *Writer) follow(ctx context.Context) {
 		var now []string
 		for _, n := range w.c.Masters() {
 			if s, err := n.Status(); err == nil && s.State == status.StateReady {
-				now = append(now, w.c.endpoints([]*node.Node{n}, "2379")...)
+				now = append(now, w.c.Etcd("main").Endpoints(n)...)
 			}
 		}
 		if len(now) > 0 && !slices.Equal(now, known) {

@@ -14,6 +14,7 @@ import (
 	"hash"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,6 +22,7 @@ import (
 
 	"rekindle/agent/etcd"
 	"rekindle/agent/etcd/backup"
+	"rekindle/test/cloud"
 	"rekindle/test/lab/node"
 	"rekindle/test/lab/region"
 )
@@ -32,30 +34,40 @@ type Cluster struct {
 	Name   string // main or events
 }
 
+// The certificates with which etcd lets its clients in, as Identity names them.
+const (
+	Operator  = "etcd/healthcheck-client"
+	APIServer = "apiserver-etcd-client"
+)
+
 // Dial speaks to the members of some masters as an operator on the first of them would: with its certificate. It does not
 // wait for any of them.
 func (c *Cluster) Dial(masters ...*node.Node) (*clientv3.Client, error) {
 	if len(masters) == 0 {
 		return nil, errors.New("no master to speak to")
 	}
-	secure, err := identity(masters[0])
+	secure, err := Identity(masters[0], Operator)
 	if err != nil {
 		return nil, err
 	}
-	var endpoints []string
-	for _, n := range masters {
-		i := c.Region.Cloud.Instance(n.ID)
-		endpoints = append(endpoints, "https://"+net.JoinHostPort(i.PrivateIP.String(), "2379"))
-	}
-	return clientv3.New(clientv3.Config{Endpoints: endpoints, TLS: secure, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+	return c.DialAs(secure, masters...)
 }
 
-func identity(n *node.Node) (*tls.Config, error) {
-	authority, err := os.ReadFile(n.Path("/etc/kubernetes/pki/etcd/ca.crt"))
+// DialAs is Dial as somebody else: with an Identity.
+func (c *Cluster) DialAs(secure *tls.Config, masters ...*node.Node) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
+		Endpoints: c.Endpoints(masters...), TLS: secure, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
+	})
+}
+
+// Identity is what a node speaks to etcd with: its certificate of a name below /etc/kubernetes/pki, and the authority of etcd.
+func Identity(n *node.Node, name string) (*tls.Config, error) {
+	pki := n.Path("/etc/kubernetes/pki")
+	authority, err := os.ReadFile(filepath.Join(pki, "etcd/ca.crt"))
 	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.LoadX509KeyPair(n.Path("/etc/kubernetes/pki/etcd/healthcheck-client.crt"), n.Path("/etc/kubernetes/pki/etcd/healthcheck-client.key"))
+	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, name+".crt"), filepath.Join(pki, name+".key"))
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +76,23 @@ func identity(n *node.Node) (*tls.Config, error) {
 		return nil, fmt.Errorf("%s: etcd/ca.crt holds no certificate", n.ID)
 	}
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}, nil
+}
+
+// Endpoints are the client URLs of the members on some masters.
+func (c *Cluster) Endpoints(masters ...*node.Node) []string {
+	var all []string
+	for _, n := range masters {
+		all = append(all, "https://"+c.address(c.Region.Cloud.Instance(n.ID)))
+	}
+	return all
+}
+
+// clientPorts are those of each etcd cluster (docs/roles.md).
+var clientPorts = map[string]string{"main": "2379", "events": "2381"}
+
+// address is where the member on an instance has its clients.
+func (c *Cluster) address(i *cloud.Instance) string {
+	return net.JoinHostPort(i.PrivateIP.String(), clientPorts[c.Name])
 }
 
 // State is all that an etcd cluster holds at a revision.
@@ -215,7 +244,7 @@ func (c *Cluster) listens(ctx context.Context, n *node.Node) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(i.PrivateIP.String(), "2379"))
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.address(i))
 	if err != nil {
 		return false
 	}
