@@ -64,6 +64,17 @@ func awaitPID(t *testing.T, h *Host, file string) (pid string) {
 	return pid
 }
 
+// killRunner has strand do what it does to a root.
+func killRunner(t *testing.T, h *Host) {
+	t.Helper()
+	program, err := h.Path("/usr/bin/helper")
+	check(t, err)
+	out, err := exec.CommandContext(t.Context(), program, "strand="+h.root).CombinedOutput()
+	if err == nil || err.Error() != "signal: killed" {
+		t.Fatalf("the runner: %v\n%s", err, out)
+	}
+}
+
 // TestKilledAtStart kills a runner when a unit has a process and is not up yet. The next one starts the unit, although
 // the process holds what there is only one of, and leaves alone what is not of that unit, or not of that root.
 func TestKilledAtStart(t *testing.T) {
@@ -85,12 +96,7 @@ func TestKilledAtStart(t *testing.T) {
 			install(t, h, "b.service", "[Service]\nExecStart=/usr/bin/helper pid=/tmp/b stay\n")
 			check(t, runner(t, other).Do(t.Context(), "start", "a.service"))
 			stranger, child := awaitPID(t, other, "/tmp/a"), awaitPID(t, other, "/tmp/child")
-			program, err := h.Path("/usr/bin/helper")
-			check(t, err)
-			out, err := exec.CommandContext(t.Context(), program, "strand="+h.root).CombinedOutput()
-			if err == nil || err.Error() != "signal: killed" {
-				t.Fatalf("the runner: %v\n%s", err, out)
-			}
+			killRunner(t, h)
 			beside, stray, itsChild := awaitPID(t, h, "/tmp/b"), awaitPID(t, h, "/tmp/a"), awaitPID(t, h, "/tmp/child")
 			check(t, h.Remove("/tmp/a"))
 
@@ -107,6 +113,28 @@ func TestKilledAtStart(t *testing.T) {
 			if !runs(beside) || !runs(stranger) || !runs(child) {
 				t.Errorf("run: another unit %t, another root's unit %t, its child %t", runs(beside), runs(stranger), runs(child))
 			}
+		})
+	}
+}
+
+// What goes before the main process is no longer at work when the unit is started again.
+func TestKilledBeforeMain(t *testing.T) {
+	for kind, text := range map[string]string{
+		"notify":  "Type=notify\nExecStartPre=/usr/bin/helper pid=/tmp/a orphan stay\nExecStart=/usr/bin/helper ready stay\n",
+		"oneshot": "Type=oneshot\nExecStart=/usr/bin/helper pid=/tmp/a orphan stay\n",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			h := machine(t)
+			install(t, h, "a.service", "[Service]\n"+text)
+			install(t, h, "b.service", "[Service]\nExecStart=/usr/bin/helper pid=/tmp/b stay\n")
+			killRunner(t, h)
+			pid := awaitPID(t, h, "/tmp/a")
+			b := bench{h, runner(t, h)}
+			if runs(pid) {
+				t.Error("it runs")
+			}
+			b.is(t, "a.service", "inactive", "dead")
+			b.is(t, "b.service", "active", "running")
 		})
 	}
 }
