@@ -52,6 +52,7 @@ type Agent struct {
 	wake       chan struct{} // asks for a resync now, from within
 	metrics    *status.Metrics
 	serving    sync.Once
+	searching  sync.Once
 	background sync.WaitGroup
 	spawn      func(loop func(ctx context.Context)) // runs it until the agent is told to stop
 }
@@ -74,6 +75,7 @@ func Run(ctx context.Context, options Options) (err error) {
 	if a.Once {
 		a.board.SetOnce() // an agent that has ended is then no reason for alarm
 		a.serving.Do(func() {})
+		a.searching.Do(func() {})
 	}
 	defer func() { err = errors.Join(err, a.board.Close()) }()
 	defer a.background.Wait()
@@ -139,6 +141,7 @@ func (a *Agent) sync(ctx context.Context, n *node) (err error) {
 	if n.want, err = a.plan(ctx, n); err != nil {
 		return err
 	}
+	a.find(n)
 	if a.served() {
 		a.serve(n)
 	}

@@ -29,10 +29,19 @@ func (a *Agent) healthy(ctx context.Context, n *node) error {
 	return errors.Join(append(errs, a.apiHealthy(ctx, n.want))...)
 }
 
-// apiHealthy asks the API server of this node, which tells everybody whether it is ready.
-func (a *Agent) apiHealthy(ctx context.Context, want *plan.Plan) error {
+// ownServer is the URL of the API server that a plan puts on the node.
+func ownServer(want *plan.Plan) (server string, ok bool) {
 	own := slices.IndexFunc(want.Certs, func(c plan.Cert) bool { return c.Path == schedulerConfig })
 	if own < 0 || !slices.ContainsFunc(want.Files, func(f plan.File) bool { return f.Path == apiServerManifest }) {
+		return "", false
+	}
+	return want.Certs[own].Kubeconfig, true
+}
+
+// apiHealthy asks the API server of this node, which tells everybody whether it is ready.
+func (a *Agent) apiHealthy(ctx context.Context, want *plan.Plan) error {
+	server, ok := ownServer(want)
+	if !ok {
 		return nil
 	}
 	trusted, err := a.host.Read(authorityFiles["kubernetes"])
@@ -43,7 +52,7 @@ func (a *Agent) apiHealthy(ctx context.Context, want *plan.Plan) error {
 	roots.AppendCertsFromPEM(trusted)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
 	client := http.Client{Timeout: 5 * time.Second, Transport: transport}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, want.Certs[own].Kubeconfig+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/readyz", nil)
 	if err != nil {
 		return err
 	}

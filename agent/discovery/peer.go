@@ -56,8 +56,8 @@ type Sighting struct {
 	Through string `json:"through,omitempty"`
 }
 
-// living tells whether a sighting counts.
-func (s Sighting) living() bool { return s.State == Alive || s.State == Suspect }
+// Living tells whether a sighting counts.
+func (s Sighting) Living() bool { return s.State == Alive || s.State == Suspect }
 
 // Names maps the cluster's names to addresses: what the hosts block, Route 53 and CoreDNS are to say. They are computed
 // from living peers, so what dies disappears:
@@ -72,7 +72,7 @@ func Names(cluster string, peers []Sighting) map[string][]netip.Addr {
 		var good, all []netip.Addr
 		for _, p := range peers {
 			health := has(p.Peer)
-			if health == "" || !p.living() {
+			if health == "" || !p.Living() {
 				continue
 			}
 			all = append(all, p.Addresses[0])

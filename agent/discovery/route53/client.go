@@ -15,17 +15,22 @@ import (
 	rekindleaws "rekindle/agent/aws"
 )
 
-// Client is the API of AWS.
+// Client is the API of AWS. It holds the SDK's operations, and so keeps its client out of interfaces: see docs/decisions/005.
 type Client struct {
-	sdk *route53.Client
+	getZone   func(context.Context, *route53.GetHostedZoneInput, ...func(*route53.Options)) (*route53.GetHostedZoneOutput, error)
+	listZones func(context.Context, *route53.ListHostedZonesByNameInput, ...func(*route53.Options)) (*route53.ListHostedZonesByNameOutput, error)
+	list      func(context.Context, *route53.ListResourceRecordSetsInput, ...func(*route53.Options)) (*route53.ListResourceRecordSetsOutput, error)
+	change    func(context.Context, *route53.ChangeResourceRecordSetsInput, ...func(*route53.Options)) (*route53.ChangeResourceRecordSetsOutput, error)
 	// region replaces the one that requests are signed for; empty: it need not.
 	region string
 }
 
 // NewClient takes Route 53's client from those of the node. Its endpoint is the partition's, or the operator's own.
 func NewClient(ctx context.Context, clients *rekindleaws.Clients) (*Client, error) {
-	c := &Client{sdk: clients.Route53()}
-	if c.sdk.Options().BaseEndpoint == nil {
+	sdk := clients.Route53()
+	c := &Client{getZone: sdk.GetHostedZone, listZones: sdk.ListHostedZonesByName,
+		list: sdk.ListResourceRecordSets, change: sdk.ChangeResourceRecordSets}
+	if sdk.Options().BaseEndpoint == nil {
 		return c, nil
 	}
 	var err error
@@ -74,7 +79,7 @@ func (c *Client) once(o *route53.Options) {
 
 // Zone implements API.
 func (c *Client) Zone(ctx context.Context, id string) (Zone, error) {
-	out, err := c.sdk.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &id}, c.once)
+	out, err := c.getZone(ctx, &route53.GetHostedZoneInput{Id: &id}, c.once)
 	if err != nil {
 		return Zone{}, err
 	}
@@ -86,7 +91,7 @@ func (c *Client) Zone(ctx context.Context, id string) (Zone, error) {
 
 // ZonesNamed implements API. The listing begins at the name and goes on with others; zones of one name stand together.
 func (c *Client) ZonesNamed(ctx context.Context, name string) ([]Zone, error) {
-	out, err := c.sdk.ListHostedZonesByName(ctx, &route53.ListHostedZonesByNameInput{DNSName: &name}, c.once)
+	out, err := c.listZones(ctx, &route53.ListHostedZonesByNameInput{DNSName: &name}, c.once)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +121,7 @@ func (c *Client) Records(ctx context.Context, zone string, from Place) ([]Record
 	if from.Identifier != "" {
 		in.StartRecordIdentifier = &from.Identifier
 	}
-	out, err := c.sdk.ListResourceRecordSets(ctx, in, c.once)
+	out, err := c.list(ctx, in, c.once)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -153,6 +158,6 @@ func (c *Client) Change(ctx context.Context, zone string, changes []Change) erro
 		}
 		batch.Changes = append(batch.Changes, types.Change{Action: types.ChangeAction(change.Action), ResourceRecordSet: set})
 	}
-	_, err := c.sdk.ChangeResourceRecordSets(ctx, &route53.ChangeResourceRecordSetsInput{HostedZoneId: &zone, ChangeBatch: batch}, c.once)
+	_, err := c.change(ctx, &route53.ChangeResourceRecordSetsInput{HostedZoneId: &zone, ChangeBatch: batch}, c.once)
 	return err
 }

@@ -1,0 +1,350 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"rekindle/agent/apiproxy"
+	"rekindle/agent/discovery"
+	"rekindle/agent/discovery/gossip"
+	"rekindle/agent/discovery/route53"
+	"rekindle/agent/etcd"
+	"rekindle/agent/host"
+	"rekindle/agent/plan"
+	"rekindle/agent/status"
+)
+
+// What a node keeps about the others.
+const (
+	PeersPath   = "/run/rekindle/peers.json"
+	HostsPath   = "/run/rekindle/hosts"                 // the cluster's names as hosts(5), for CoreDNS' hosts plugin
+	gossipState = "/var/lib/rekindle/gossip/peers.json" // the last peers, for the next start
+)
+
+// How often what is known of the others is looked at besides when it changes, and how often a node asks its own components how
+// they are: a master's word is what others go by.
+const (
+	followEvery = 10 * time.Second
+	followPause = 200 * time.Millisecond
+	healthEvery = 2 * time.Second
+)
+
+// finding is how this node finds the others, and what follows from whom it finds.
+type finding struct {
+	*Agent
+	n      *node
+	proxy  *apiproxy.Proxy // nil: this node has none
+	listen netip.AddrPort  // of the proxy
+	zone   *route53.Keeper // nil: this node keeps no zone
+	moved  chan struct{}   // something changed
+
+	mu     sync.Mutex
+	self   discovery.Peer
+	gossip *gossip.Gossip       // nil: it does not run
+	off    string               // why it does not
+	seeded []discovery.Sighting // masters as they are known without gossip
+	since  time.Time            // of the last change of names
+	said   string               // what was known then
+}
+
+// find begins, once, to look for the other nodes, to tell them of this one, and to keep the names by which they are called.
+func (a *Agent) find(n *node) {
+	a.searching.Do(func() {
+		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), self: self(n, a.Version), since: time.Now()}
+		if f.self.API != "" {
+			f.keepZone()
+		} else if at, ok := proxied(n); ok {
+			f.listen = at
+			f.proxy = apiproxy.New(apiproxy.Options{Name: discovery.APIName(n.config.Cluster), Roots: a.apiRoots,
+				Registerer: a.metrics.Registry(), Logger: a.Logger})
+			a.spawn(f.serveProxy)
+		}
+		if f.gossips() {
+			a.spawn(f.runGossip)
+		}
+		if f.self.API != "" || f.self.Etcd != "" {
+			a.spawn(f.watchSelf)
+		}
+		a.spawn(f.seek)
+		a.spawn(f.follow)
+	})
+}
+
+// self is what this node tells of itself.
+func self(n *node, version string) discovery.Peer {
+	i := n.facts.Instance
+	p := discovery.Peer{Instance: i.ID, Node: n.want.Node, Role: n.want.Role, Zone: i.Zone, Addresses: addresses(n), Version: version}
+	if server, ok := ownServer(n.want); ok {
+		p.API, p.APIPort = discovery.Starting, port(server)
+	}
+	if len(n.want.Etcd) > 0 {
+		p.Etcd = discovery.Starting
+	}
+	return p
+}
+
+// gossips tells whether this node takes part.
+func (f *finding) gossips() bool {
+	d := f.n.config.Discovery
+	return d.Mode != "route53" && (d.Gossip.Members == "all" || f.self.API != "" || f.self.Etcd != "")
+}
+
+// proxied is where this node has to listen for those of its clients that ask for the API servers by the cluster's own name.
+func proxied(n *node) (at netip.AddrPort, ok bool) {
+	name := discovery.APIName(n.config.Cluster)
+	i := slices.IndexFunc(n.want.Certs, func(c plan.Cert) bool {
+		u, err := url.Parse(c.Kubeconfig)
+		return c.Kubeconfig != "" && err == nil && u.Hostname() == name
+	})
+	if i < 0 || n.config.APIProxy.Mode == "off" {
+		return at, false
+	}
+	address := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if own := n.facts.Instance.PrivateIPv4; own.IsLoopback() { // nodes that are processes of one machine
+		address = own
+	}
+	return netip.AddrPortFrom(address, uint16(port(n.want.Certs[i].Kubeconfig))), true
+}
+
+// port is that of an https URL.
+func port(text string) int {
+	u, err := url.Parse(text)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(u.Port())
+	if err != nil {
+		return 443
+	}
+	return n
+}
+
+// serveProxy carries connections to the API servers until ctx ends. A port that somebody else uses is tried again.
+func (f *finding) serveProxy(ctx context.Context) {
+	for {
+		listeners, err := apiproxy.Listeners(ctx, "api", f.listen)
+		if err == nil {
+			err = f.proxy.Run(ctx, listeners...)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		f.Logger.Error("the API servers cannot be reached through this node's proxy", "listen", f.listen, "error", err)
+		if !pause(ctx, listenPause) {
+			return
+		}
+	}
+}
+
+// apiRoots are whom API servers have their certificates from; nil as long as nobody knows.
+func (a *Agent) apiRoots() *x509.CertPool {
+	trusted, err := a.host.Read(authorityFiles["kubernetes"])
+	roots := x509.NewCertPool()
+	if err != nil || !roots.AppendCertsFromPEM(trusted) {
+		return nil
+	}
+	return roots
+}
+
+// changed asks for another look.
+func (f *finding) changed() {
+	select {
+	case f.moved <- struct{}{}:
+	default: // there is going to be one
+	}
+}
+
+// watchSelf asks this node's own components how they are, and tells the others when that changes.
+func (f *finding) watchSelf(ctx context.Context) {
+	for pause(ctx, healthEvery) {
+		f.mu.Lock()
+		was := f.self
+		f.mu.Unlock()
+		now := was
+		if was.API != "" {
+			now.API = next(was.API, f.apiHealthy(ctx, f.n.want))
+		}
+		for _, member := range f.n.want.Etcd {
+			if now.Etcd = next(was.Etcd, etcd.Healthy(ctx, member)); now.Etcd != discovery.Healthy {
+				break
+			}
+		}
+		if now.API == was.API && now.Etcd == was.Etcd || ctx.Err() != nil {
+			continue
+		}
+		f.Logger.Info("own health", "api", now.API, "etcd", now.Etcd)
+		f.mu.Lock()
+		f.self = now
+		g := f.gossip
+		f.mu.Unlock()
+		if g != nil {
+			if err := g.Update(now); err != nil {
+				f.Logger.Warn("the others do not learn of this node's health", "error", err)
+			}
+		}
+		f.changed()
+	}
+}
+
+// next is the health after a question: what has never been healthy is starting.
+func next(was discovery.Health, err error) discovery.Health {
+	switch {
+	case err == nil:
+		return discovery.Healthy
+	case was == discovery.Starting:
+		return was
+	}
+	return discovery.Unhealthy
+}
+
+// follow keeps what depends on who lives: the names, the proxy's backends, the zone, and what an operator sees.
+func (f *finding) follow(ctx context.Context) {
+	for {
+		all, mode := f.sightings()
+		f.apply(ctx, all, mode)
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.moved:
+			if !pause(ctx, followPause) { // what changes together is told together
+				return
+			}
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+// apply does what follows from who is seen.
+func (f *finding) apply(ctx context.Context, all []discovery.Sighting, mode string) {
+	cluster := f.n.config.Cluster
+	names := discovery.Names(cluster, all)
+	if err := f.publish(ctx, names); err != nil {
+		f.Logger.Warn("the cluster's names", "path", HostsPath, "error", err)
+	}
+	if f.proxy != nil {
+		f.proxy.SetBackends(backends(all))
+		names = maps.Clone(names)
+		names[discovery.APIName(cluster)] = []netip.Addr{f.listen.Addr()}
+	}
+	if _, err := f.host.Block(ctx, "/etc/hosts", "names", hostLines(names)); err != nil && ctx.Err() == nil {
+		f.Logger.Warn("the cluster's names", "path", "/etc/hosts", "error", err)
+	}
+	if f.zone != nil && mode == "gossip" {
+		if err := f.zone.Update(route53.ViewOf(cluster, f.self.Instance, all)); err != nil {
+			f.Logger.Warn("route53", "error", err)
+		}
+	}
+	f.tellPeers(all, names, mode)
+}
+
+// publish writes the names with the addresses that they have beyond this node, for those who do not read its hosts file.
+func (f *finding) publish(ctx context.Context, names map[string][]netip.Addr) error {
+	lines := hostLines(names)
+	if len(lines) == 0 {
+		return nil // what was known last is the better guess
+	}
+	if now, err := f.host.Read(HostsPath); err == nil && bytes.Equal(now, lines) {
+		return nil
+	}
+	_, err := f.host.Write(ctx, host.File{Path: HostsPath, Mode: 0o644, Content: lines})
+	return err
+}
+
+// hostLines are names as hosts(5) has them, in order.
+func hostLines(names map[string][]netip.Addr) []byte {
+	var lines bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		for _, address := range names[name] {
+			fmt.Fprintf(&lines, "%s %s\n", address, name)
+		}
+	}
+	return lines.Bytes()
+}
+
+// backends are the API servers of those that live.
+func backends(all []discovery.Sighting) []apiproxy.Backend {
+	var list []apiproxy.Backend
+	for _, p := range all {
+		if p.API != "" && p.APIPort != 0 && p.Living() {
+			list = append(list, apiproxy.Backend{Instance: p.Instance, Health: p.API,
+				Address: netip.AddrPortFrom(p.Addresses[0], uint16(p.APIPort))})
+		}
+	}
+	return list
+}
+
+// tellPeers shows an operator whom this node sees.
+func (f *finding) tellPeers(all []discovery.Sighting, names map[string][]netip.Addr, mode string) {
+	now := time.Now().UTC()
+	peers := status.Peers{Version: status.PeersVersion, Written: now, Self: f.self.Instance, Peers: []status.Peer{}}
+	d := status.Discovery{Mode: mode, Names: []status.Name{}}
+	for _, p := range all {
+		peers.Peers = append(peers.Peers, status.Peer{Instance: p.Instance, Node: p.Node, Role: p.Role, Zone: p.Zone,
+			Addresses: texts(p.Addresses), State: string(p.State), Since: p.Since, API: string(p.API), Etcd: string(p.Etcd),
+			Mode: p.Mode, Through: p.Through, Agent: p.Version})
+		if p.Living() {
+			d.Nodes++
+			if p.API != "" {
+				d.Masters++
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		d.Names = append(d.Names, status.Name{Name: name, Addresses: texts(names[name])})
+	}
+	if f.proxy != nil {
+		s := f.proxy.Status()
+		d.Proxy = &status.Proxy{Listen: f.listen.String(), Open: s.Open, Backends: []status.Backend{}}
+		for _, b := range s.Backends {
+			d.Proxy.Backends = append(d.Proxy.Backends, status.Backend{Instance: b.Instance, Address: b.Address.String(), State: string(b.State), Open: b.Open})
+		}
+	}
+	if f.zone != nil {
+		s := f.zone.Status()
+		d.Route53 = &status.Route53{Zone: s.Zone, State: string(s.State), Error: s.Error, Hint: s.Hint, Wrote: s.LastWrite, Next: s.NextTry}
+	}
+	f.mu.Lock()
+	d.Error = f.off
+	if said := fmt.Sprint(mode, d.Nodes, d.Masters, d.Names); said != f.said {
+		f.said, f.since = said, now
+	}
+	d.Since = f.since
+	f.mu.Unlock()
+	f.board.Discovered(d)
+	path, err := f.host.Path(PeersPath)
+	if err == nil {
+		err = f.host.MkdirAll("/run/rekindle")
+	}
+	if err == nil {
+		err = peers.Save(path)
+	}
+	if err != nil {
+		f.Logger.Debug("peers", "path", PeersPath, "error", err)
+	}
+}
+
+func texts(addresses []netip.Addr) []string {
+	all := make([]string, 0, len(addresses))
+	for _, address := range addresses {
+		all = append(all, address.String())
+	}
+	return all
+}
+
+// hostOf is the host of "host", "host:port" or "[host]:port".
+func hostOf(text string) string {
+	if h, _, err := net.SplitHostPort(text); err == nil {
+		return h
+	}
+	return text
+}

@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"rekindle/agent/config"
+	"rekindle/agent/discovery/gossip"
+	"rekindle/agent/store"
+)
+
+// How often the keyring is read again, and how long it must be as it is before a master takes the next step of a rotation: every
+// node has read it in between.
+const (
+	keysEvery  = time.Minute
+	keysSettle = 4 * time.Minute
+	gossipWait = 5 * time.Second // before another attempt to begin
+)
+
+// runGossip takes part until ctx ends.
+func (f *finding) runGossip(ctx context.Context) {
+	for {
+		err := f.takePart(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		f.mu.Lock()
+		f.off = err.Error()
+		f.mu.Unlock()
+		f.changed()
+		f.Logger.Warn("no gossip", "error", err)
+		if !pause(ctx, gossipWait/2+rand.N(gossipWait)) {
+			return
+		}
+	}
+}
+
+// takePart runs gossip until ctx ends or it fails.
+func (f *finding) takePart(ctx context.Context) error {
+	ring, version, err := f.keyring(ctx)
+	if err != nil {
+		return err
+	}
+	state, err := f.host.Path(gossipState)
+	if err != nil {
+		return err
+	}
+	if err := f.host.MkdirAll("/var/lib/rekindle/gossip"); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	own := f.self
+	f.mu.Unlock()
+	g, err := gossip.Start(gossip.Options{
+		Cluster: f.n.config.Cluster, Self: own, Bind: own.Addresses[0], Port: f.n.config.Discovery.Gossip.Port, Keys: ring,
+		State: state, Seeds: f.gossipSeeds, Logger: f.Logger, Registry: f.metrics.Registry(),
+	})
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.gossip, f.off = g, ""
+	f.mu.Unlock()
+	f.changed()
+	ctx, end := context.WithCancel(ctx)
+	defer func() {
+		end()
+		f.mu.Lock()
+		f.gossip = nil
+		f.mu.Unlock()
+	}()
+	f.background.Go(func() { f.keepKeys(ctx, g, version) })
+	f.background.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-g.Changed():
+				f.changed()
+			}
+		}
+	})
+	return g.Run(ctx)
+}
+
+// keyring reads the keys: from where the configuration says, or from the store, where a master makes them.
+func (f *finding) keyring(ctx context.Context) (gossip.Keyring, store.Version, error) {
+	if ref := f.n.config.Discovery.Gossip.Keyring; ref != "" {
+		data, err := f.readRef(ctx, ref)
+		if err != nil {
+			return gossip.Keyring{}, "", err
+		}
+		ring, err := gossip.ParseKeyring(data)
+		return ring, store.Version(data), err
+	}
+	if f.self.API != "" {
+		return gossip.EnsureKeyring(ctx, f.n.records)
+	}
+	ring, version, err := gossip.ReadKeyring(ctx, f.n.records)
+	if errors.Is(err, store.ErrAbsent) {
+		err = errors.New("the store has no " + gossip.KeyringKey + " yet: the first master makes it")
+	}
+	return ring, version, err
+}
+
+func (f *finding) readRef(ctx context.Context, ref config.Ref) ([]byte, error) {
+	return f.n.engine.Secrets.Read(ctx, string(ref))
+}
+
+// keepKeys reads the keyring again and again, and has a rotation go on.
+func (f *finding) keepKeys(ctx context.Context, g *gossip.Gossip, version store.Version) {
+	since := time.Now()
+	for pause(ctx, keysEvery-keysEvery/4+rand.N(keysEvery/2)) {
+		ring, now, err := f.keyring(ctx)
+		if err == nil && now != version {
+			err = g.SetKeys(ring)
+		}
+		if err != nil {
+			f.Logger.Warn("the keys of gossip", "error", err)
+			continue
+		}
+		if now != version {
+			f.Logger.Info("the keys of gossip changed", "primary", ring.Primary.ID, "others", len(ring.Others))
+			version, since = now, time.Now()
+		}
+		if f.self.API == "" || f.n.config.Discovery.Gossip.Keyring != "" || time.Since(since) < keysSettle {
+			continue
+		}
+		if next, step, ok := ring.Next(); ok {
+			err := gossip.WriteKeyring(ctx, f.n.records, next, version)
+			f.Logger.Info("rotation of the keys of gossip", "step", step, "error", err)
+		}
+	}
+}
