@@ -101,19 +101,16 @@ func (f *finding) gossips() bool {
 
 // proxied is where this node has to listen for those of its clients that ask for the API servers by the cluster's own name.
 func proxied(n *node) (at netip.AddrPort, ok bool) {
-	name := discovery.APIName(n.config.Cluster)
-	i := slices.IndexFunc(n.want.Certs, func(c plan.Cert) bool {
-		u, err := url.Parse(c.Kubeconfig)
-		return c.Kubeconfig != "" && err == nil && u.Hostname() == name
-	})
-	if i < 0 || n.config.APIProxy.Mode == "off" {
+	server, err := url.Parse(n.config.APIURL())
+	kubelet := slices.ContainsFunc(n.want.Units, func(u plan.Unit) bool { return u.Name == "kubelet.service" })
+	if err != nil || server.Hostname() != discovery.APIName(n.config.Cluster) || !kubelet || n.config.APIProxy.Mode == "off" {
 		return at, false
 	}
 	address := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	if own := n.facts.Instance.PrivateIPv4; own.IsLoopback() { // nodes that are processes of one machine
 		address = own
 	}
-	return netip.AddrPortFrom(address, uint16(port(n.want.Certs[i].Kubeconfig))), true
+	return netip.AddrPortFrom(address, uint16(port(n.config.APIURL()))), true
 }
 
 // port is that of an https URL.

@@ -34,7 +34,7 @@ func (f *finding) sightings() (all []discovery.Sighting, mode string) {
 	mode = "static"
 	if g != nil {
 		mode = "gossip"
-		all = append(all, g.Peers()...)
+		all = append(all, slices.DeleteFunc(g.Peers(), func(p discovery.Sighting) bool { return p.Instance == self.Instance })...)
 	}
 	if !slices.ContainsFunc(all, serves) {
 		if len(seeds) > 0 {

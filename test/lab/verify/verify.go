@@ -53,6 +53,7 @@ func (s *Suite) Checks() []Check {
 		{"kubelet", s.kubelet},
 		{"identity", s.identity},
 		{"kubelets", s.kubelets},
+		{"discovery", s.discovery},
 		{"secrets", s.secrets},
 		{"requests", s.requests},
 		{"again", s.again},
