@@ -94,6 +94,9 @@ func TestDocumentExplainsEveryKey(t *testing.T) {
 	status := slices.DeleteFunc(rowNames(chapter(t, doc, "status.json")), isHead)
 	sameNames(t, "status.json", keys(reflect.TypeFor[Status](), ""), status)
 
+	peers := slices.DeleteFunc(rowNames(chapter(t, doc, "peers.json")), isHead)
+	sameNames(t, "peers.json", keys(reflect.TypeFor[Peers](), ""), peers)
+
 	want := slices.DeleteFunc(keys(reflect.TypeFor[timelineJSON](), ""), func(s string) bool { return strings.HasPrefix(s, "identity.") })
 	boot := slices.DeleteFunc(rowNames(chapter(t, doc, "The timeline")), isHead)
 	sameNames(t, "The timeline", append(want, "identity"), boot)
@@ -137,6 +140,8 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		reflect.TypeFor[Authority](), reflect.TypeFor[Certificate](), reflect.TypeFor[JoinServer](), reflect.TypeFor[Refusal](),
 		reflect.TypeFor[Etcd](), reflect.TypeFor[EtcdLineage](), reflect.TypeFor[EtcdMember](), reflect.TypeFor[EtcdBackup](),
 		reflect.TypeFor[EtcdDelta](), reflect.TypeFor[EtcdDrill](), reflect.TypeFor[EtcdBuilt](), reflect.TypeFor[EtcdAside](),
+		reflect.TypeFor[Discovery](), reflect.TypeFor[Name](), reflect.TypeFor[Proxy](), reflect.TypeFor[Backend](),
+		reflect.TypeFor[Route53](), reflect.TypeFor[Peers](), reflect.TypeFor[Peer](),
 	} {
 		for i := range typ.NumField() {
 			if f := typ.Field(i); f.IsExported() && f.Tag.Get("json") == "" {

@@ -80,11 +80,7 @@ func (b *Board) JoinOff(err error) {
 		return
 	}
 	b.update(func(s *Status) { s.joinServer().Listen = "" })
-	hint := ""
-	if reason, own := ReasonOf(err); reason != ReasonUnknown {
-		hint = own
-	}
-	b.SetWarnings(ReasonJoinOff, hint, Message(err))
+	b.off(ReasonJoinOff, err)
 }
 
 // Joined counts a request to the join server, by the reason of its answer. Instance is which the node said to be.

@@ -17,6 +17,7 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	m.node(out, s)
 	m.identity(out, s)
 	m.etcd(out, s)
+	m.discovery(out, s)
 	m.renewals.Collect(to)
 	if s.Join == nil {
 		return

@@ -3,60 +3,12 @@ package status
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
 )
-
-// Discovery is how this node finds the others. The others themselves are in Peers: there may be thousands.
-type Discovery struct {
-	Mode    string    `json:"mode"`            // how nodes are found now: "gossip", "route53", "seeds" or "static"
-	Error   string    `json:"error,omitempty"` // why it is not the one that was configured
-	Nodes   int       `json:"nodes"`           // living, this one among them
-	Masters int       `json:"masters"`         // of them, those with an API server
-	Since   time.Time `json:"since"`           // of the last change
-	Names   []Name    `json:"names"`           // in the order of the alphabet
-	Proxy   *Proxy    `json:"proxy,omitempty"` // on nodes that have one
-	Route53 *Route53  `json:"route53,omitempty"`
-}
-
-// Name is one of the cluster's names, and what it stands for here.
-type Name struct {
-	Name      string   `json:"name"`
-	Addresses []string `json:"addresses"`
-}
-
-// Proxy is the node's own way to the API servers.
-type Proxy struct {
-	Listen   string    `json:"listen"`
-	Open     int       `json:"open"` // connections
-	Backends []Backend `json:"backends"`
-}
-
-// Backend is an API server as the proxy sees it.
-type Backend struct {
-	Instance string `json:"instance"`
-	Address  string `json:"address"`
-	State    string `json:"state"` // as package apiproxy names it
-	Open     int    `json:"open"`  // connections
-}
-
-// Route53 is what this master does for the zone.
-type Route53 struct {
-	Zone  string    `json:"zone,omitempty"` // id and name
-	State string    `json:"state"`          // as package discovery/route53 names it
-	Error string    `json:"error,omitempty"`
-	Hint  string    `json:"hint,omitempty"`
-	Wrote time.Time `json:"wrote,omitzero"` // the last change of this node's
-	Next  time.Time `json:"next,omitzero"`  // when it is tried again
-}
-
-// Discovered says how the others are found.
-func (b *Board) Discovered(d Discovery) {
-	b.update(func(s *Status) { s.Discovery = &d })
-}
 
 // Peers is the content of peers.json: every node of the cluster that this one knows of, in the order of role and instance.
 type Peers struct {
@@ -100,12 +52,42 @@ func ReadPeers(path string) (*Peers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := new(Peers)
-	if err := json.Unmarshal(data, p); err != nil {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
-	}
-	if p.Version != PeersVersion {
-		return nil, fmt.Errorf("%s is of version %d, this binary reads %d", path, p.Version, PeersVersion)
+	p, err := parsePeers(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return p, nil
+}
+
+func parsePeers(data []byte) (*Peers, error) {
+	p := new(Peers)
+	if err := json.Unmarshal(data, p); err != nil {
+		return nil, err
+	}
+	if p.Version < 1 || p.Version > PeersVersion {
+		return nil, fmt.Errorf("version %d, this binary reads 1 to %d (use the rekindle binary that runs as the agent)",
+			p.Version, PeersVersion)
+	}
+	return p, nil
+}
+
+// stalePeers is how old the file may be before it is history.
+const stalePeers = time.Minute
+
+// Stale tells whether nobody keeps the file any more.
+func (p *Peers) Stale() bool { return p.stale(time.Now()) }
+
+func (p *Peers) stale(now time.Time) bool { return now.Sub(p.Written) > stalePeers }
+
+// Filter is p with the nodes of these roles, and of these states, alone; of all, where the list is empty.
+func (p *Peers) Filter(roles, states []string) *Peers {
+	among := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
+	some := *p
+	some.Peers = []Peer{}
+	for _, peer := range p.Peers {
+		if among(roles, peer.Role) && among(states, peer.State) {
+			some.Peers = append(some.Peers, peer)
+		}
+	}
+	return &some
 }

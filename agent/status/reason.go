@@ -52,6 +52,14 @@ const (
 	ReasonJoinOff          Reason = "JoinNotServed"
 	ReasonMetricsOff       Reason = "MetricsNotServed"
 
+	ReasonGossipOff       Reason = "GossipOff"
+	ReasonNoMaster        Reason = "NoMasterKnown"
+	ReasonAPIProxyOff     Reason = "APIProxyOff"
+	ReasonAPIUnreached    Reason = "APIUnreachable"
+	ReasonRoute53Denied   Reason = "Route53Denied"
+	ReasonRoute53Unusable Reason = "Route53ZoneUnusable"
+	ReasonRoute53Foreign  Reason = "Route53NameForeign"
+
 	ReasonEtcdRecordGone    Reason = "EtcdRecordGone"
 	ReasonEtcdRecordUnknown Reason = "EtcdRecordUnknown"
 	ReasonEtcdNoBackup      Reason = "EtcdNoBackup"

@@ -91,6 +91,26 @@ func Reasons() []Explanation {
 		{ReasonMetricsOff, "the agent's metrics are not served, so Prometheus cannot see this node",
 			"free the port, or set metrics.listen to another address or to off, and then: systemctl restart rekindle"},
 
+		{ReasonGossipOff, "this node takes no part in gossip: it hears late of nodes that come or go, and others do not hear of it",
+			"read the message; without a key, let the instance's role read the one that discovery.gossip.keyring " +
+				"names, or discovery/keyring.json in the store; no other process may use TCP and UDP port 3987"},
+		{ReasonNoMaster, "no master is known to live, so nothing on this node reaches the API",
+			"look whether a master runs (`rekindle status` there), and whether the security groups let this node " +
+				"reach it: TCP and UDP port 3987, and TCP port 6443"},
+		{ReasonAPIProxyOff, "the node's proxy to the API servers takes no connections, so kubelet reaches none of them",
+			"read the message; no other process may listen at the proxy's address"},
+		{ReasonAPIUnreached, "masters are known, and the API server of none is ready and within reach",
+			"run `rekindle status` on a master, and let its security group admit this node at the port of the API " +
+				"server"},
+		{ReasonRoute53Denied, "Route 53 refuses what keeps the cluster's names in its zone; the names in /etc/hosts are kept all the same",
+			"allow route53:ListResourceRecordSets, route53:ChangeResourceRecordSets, " +
+				"route53:GetHostedZone and route53:ListHostedZonesByName to the masters' role, or set discovery.mode to gossip"},
+		{ReasonRoute53Unusable, "there is no hosted zone that can hold the cluster's names",
+			"set discovery.zoneID to a private zone of which the cluster's domain is a part, or discovery.mode to " +
+				"gossip"},
+		{ReasonRoute53Foreign, "a name of the cluster is in the zone already, and not one that rekindle wrote: it is left as it is",
+			"remove the record that the message names, if nobody needs it; it is written again within minutes"},
+
 		{ReasonEtcdRecordGone, "etcd runs, and its lineage is gone from the store: no master that is replaced can join it any more",
 			"bring etcd/*/lineage.json back from the bucket's older versions, or say what is true with `rekindle etcd adopt`"},
 		{ReasonEtcdRecordUnknown, "nobody can tell what etcd's lineage says, so nothing but a member's own data starts",

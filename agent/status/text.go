@@ -45,6 +45,9 @@ func (s *Status) text(color bool, now time.Time) []byte {
 			fmt.Fprintf(w, "  %s\t%s\tfor %s\t%s\t%s\n", oneLine(wait.Name), oneLine(wait.For), p.age(wait.Since), left, last)
 		}
 	})
+	if s.Discovery != nil {
+		p.discovery(s.Discovery)
+	}
 	for i := range s.Etcd {
 		p.etcd(&s.Etcd[i])
 	}

@@ -17,15 +17,7 @@ const etcdColumns = 100 - 12
 func (p *page) etcd(e *Etcd) {
 	fmt.Fprintf(p, "\n%s\n", p.paint("1", "ETCD "+oneLine(e.Cluster)))
 	p.table(func(w io.Writer) {
-		line := func(name, text string) {
-			if text == "" {
-				return
-			}
-			for _, part := range wrap(oneLine(text), etcdColumns, runes) {
-				fmt.Fprintf(w, "  %s\t%s\n", name, part)
-				name = ""
-			}
-		}
+		line := wrapped(w)
 		p.etcdMember(e, line)
 		if e.Leads {
 			p.etcdStored(e, line)

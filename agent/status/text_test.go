@@ -41,8 +41,9 @@ func fullStatus() *Status {
 		},
 		Join: &JoinServer{Listen: "[::]:3988", Granted: 2000, Refused: map[string]int{"Replayed": 2, "WrongRole": 1},
 			Last: Refusal{"Replayed", "i-0fedcba9876543210", at(7188)}},
-		Etcd:     []Etcd{fullEtcd()},
-		Warnings: []Warning{{ReasonInstanceType, "x9.huge", ReasonInstanceType.Hint(), at(1)}, {ReasonDriftRepaired, "/etc/hosts", "", at(2)}},
+		Etcd:      []Etcd{fullEtcd()},
+		Discovery: fullDiscovery(),
+		Warnings:  []Warning{{ReasonInstanceType, "x9.huge", ReasonInstanceType.Hint(), at(1)}, {ReasonDriftRepaired, "/etc/hosts", "", at(2)}},
 		Units: []Unit{
 			{Name: "containerd.service", State: "active", Since: at(3.4)}, {Name: "kubelet.service", State: "active", Since: at(4.2)},
 			{Name: "node-exporter.service", State: "failed", Since: at(3600), Message: "exit code 203"},

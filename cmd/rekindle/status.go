@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,26 +17,31 @@ func statusCommand(shared *common) *cobra.Command {
 	var wait bool
 	var timeout time.Duration
 	var format string
+	var peers peersFlags
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "say what state the node is in, what it waits for, and why",
-		Long:  "Exits with 0 when the node is ready, 1 when it failed, and 3 when it is not ready yet or degraded.",
+		Long: `Exits with 0 when the node is ready, 1 when it failed, and 3 when it is not ready yet or degraded.
+With --peers it shows the cluster's other nodes instead, and exits with 3 when the agent does not say any more who they are.`,
 		Example: `  rekindle status
   rekindle status --wait --timeout 10m && echo ready
-  rekindle status --format json | jq .reason`,
+  rekindle status --format json | jq .reason
+  rekindle status --peers --role master
+  rekindle status --peers --format json | jq -r '.peers[] | select(.state == "dead") | .instance'`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if format != "text" && format != "json" {
-				return exit{exitUsage, fmt.Errorf("--format %q: use text or json", format)}
+			if err := cmp.Or(checkFormat(format), peers.check(c)); err != nil {
+				return err
+			}
+			if peers.on {
+				return peers.print(c, shared.path(peersPath), format)
 			}
 			now, err := readStatus(c.Context(), shared.path(statusPath), wait, timeout)
 			if err != nil {
 				return err
 			}
 			if format == "json" {
-				encoder := json.NewEncoder(c.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				err = encoder.Encode(now)
+				err = printJSON(c.OutOrStdout(), now)
 			} else {
 				color, _ := terminal(c.OutOrStdout())
 				err = now.Text(c.OutOrStdout(), color)
@@ -51,6 +56,7 @@ func statusCommand(shared *common) *cobra.Command {
 	flags.BoolVar(&wait, "wait", false, "wait until the node is ready or failed")
 	flags.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait")
 	flags.StringVar(&format, "format", "text", "text or json")
+	peers.add(command)
 	return command
 }
 

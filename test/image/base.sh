@@ -1,0 +1,78 @@
+#!/bin/sh
+# base.sh DISK [PUBLIC-KEY]: makes a bootable disk image of Debian, without rekindle. It needs root, loop devices,
+# debootstrap and extlinux. With a key, its owner may log in as root over SSH: Packer does, and bake removes the key.
+#
+#   SUITE (bookworm)  MIRROR (deb.debian.org)  SIZE (4G)  CLOUD_INIT (no)  PACKAGES (more to install)  CACHE (out/image)
+set -eu
+disk=$1 key=${2:-}
+suite=${SUITE:-bookworm} mirror=${MIRROR:-http://deb.debian.org/debian} size=${SIZE:-4G} cache=${CACHE:-out/image}
+packages=systemd-sysv,systemd-resolved,dbus,udev,kmod,linux-image-cloud-amd64,initramfs-tools,zstd
+packages=$packages,iproute2,iptables,conntrack,ethtool,socat,ca-certificates,openssh-server,e2fsprogs,procps,netbase
+[ "${CLOUD_INIT:-no}" = no ] || packages=$packages,cloud-init,cloud-guest-utils
+[ -z "${PACKAGES:-}" ] || packages=$packages,$PACKAGES
+
+# Debian's packages alone, once for each list of them: everything below takes seconds.
+mkdir -p "$cache"
+tree=$cache/base-$(echo "$suite $mirror $packages" | sha256sum | cut -c1-12).tar
+if [ ! -f "$tree" ]; then
+  work=$(mktemp -d "$cache/debootstrap.XXXXXX")
+  debootstrap --variant=minbase --include="$packages" "$suite" "$work" "$mirror" >"$tree.log" 2>&1 ||
+    { tail -5 "$tree.log" >&2; exit 1; }
+  tar -C "$work" --one-file-system --exclude="./var/cache/apt/archives/*.deb" -cf "$tree.part" .
+  mv "$tree.part" "$tree"
+  rm -rf "$work"
+fi
+
+# One partition, for BIOS: what extlinux 6.03 and every hypervisor can read.
+rm -f "$disk"
+truncate -s "$size" "$disk"
+echo 'start=2048, type=83, bootable' | sfdisk -q "$disk"
+dd if=/usr/lib/syslinux/mbr/mbr.bin of="$disk" conv=notrunc status=none
+device=$(losetup --find --show --offset 1048576 "$disk")
+root=$(mktemp -d)
+finish() {
+  mountpoint -q "$root" && umount "$root"
+  losetup -d "$device"
+  rmdir "$root"
+}
+trap finish EXIT
+mkfs.ext4 -q -L root -O ^64bit,^metadata_csum "$device"
+mount "$device" "$root"
+tar -C "$root" -xpf "$tree"
+
+echo 'LABEL=root / ext4 defaults,noatime 0 1' >"$root/etc/fstab"
+echo localhost >"$root/etc/hostname"
+: >"$root/etc/machine-id"
+cat >"$root/etc/systemd/network/80-dhcp.network" <<'EOF'
+[Match]
+Name=en* eth*
+[Network]
+DHCP=yes
+EOF
+# Debian makes host keys when the package is installed, and then cloud-init does. An image has none.
+mkdir -p "$root/etc/systemd/system/ssh.service.d"
+cat >"$root/etc/systemd/system/ssh.service.d/host-keys.conf" <<'EOF'
+[Service]
+ExecStartPre=
+ExecStartPre=/usr/bin/ssh-keygen -A
+ExecStartPre=/usr/sbin/sshd -t
+EOF
+ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+chroot "$root" systemctl -q enable systemd-networkd.service systemd-resolved.service ssh.service serial-getty@ttyS0.service
+if [ -n "$key" ]; then
+  install -d -m 0700 "$root/root/.ssh"
+  install -m 0600 "$key" "$root/root/.ssh/authorized_keys"
+fi
+
+mkdir -p "$root/boot/extlinux"
+cat >"$root/boot/extlinux/extlinux.conf" <<'EOF'
+DEFAULT linux
+PROMPT 0
+TIMEOUT 1
+SERIAL 0 115200
+LABEL linux
+  LINUX /vmlinuz
+  INITRD /initrd.img
+  APPEND root=LABEL=root ro console=tty0 console=ttyS0,115200 net.ifnames=0
+EOF
+extlinux --install "$root/boot/extlinux" >/dev/null 2>&1
