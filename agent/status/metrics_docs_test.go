@@ -109,3 +109,29 @@ func TestDocumentExplainsEveryAlert(t *testing.T) {
 	}
 	status.SameNames(t, "Alerts", want, slices.DeleteFunc(status.RowNames(text), func(s string) bool { return s == "alert" }))
 }
+
+// What the rules on discovery ask for is in a scrape from the start: every metric, and every value of a label that they
+// name. A misspelt one would never fire.
+func TestAlertsAskForWhatThereIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics := status.FullMetrics(t)
+		register(t, metrics)
+		_, body := status.Scrape(t, metrics, "/metrics")
+		asked := regexp.MustCompile(`(rekindle_(?:discovery|gossip|apiproxy|route53)_[a-z_]+)(?:\{([a-z]+)=~?"([^"]+)"\})?`).
+			FindAllStringSubmatch(status.DocumentAt(t, "alerts.yaml"), -1)
+		if len(asked) < 10 {
+			t.Fatalf("only %d metrics of discovery are asked for", len(asked))
+		}
+		for _, m := range asked {
+			for value := range strings.SplitSeq(m[3], "|") {
+				series := `(?m)^` + m[1] + `[ {]`
+				if value != "" {
+					series += `(?:.*,)?` + m[2] + `="` + value + `"`
+				}
+				if !regexp.MustCompile(series).MatchString(body) {
+					t.Errorf("docs/alerts.yaml asks for %s, and there is none in a scrape", m[0])
+				}
+			}
+		}
+	})
+}
