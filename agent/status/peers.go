@@ -6,8 +6,6 @@ import (
 	"os"
 	"slices"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
 // Peers is the content of peers.json: every node of the cluster that this one knows of, in the order of role and instance.
@@ -37,13 +35,17 @@ type Peer struct {
 	Agent     string    `json:"agent,omitempty"` // its version
 }
 
-// Save replaces the file.
+// Save replaces the file, and makes its folder. It sees to the version, and to lists that are empty.
 func (p Peers) Save(path string) error {
+	p.Version, p.Peers = PeersVersion, append([]Peer{}, p.Peers...)
+	for i := range p.Peers {
+		p.Peers[i].Addresses = append([]string{}, p.Peers[i].Addresses...)
+	}
 	data, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return renameio.WriteFile(path, append(data, '\n'), 0o644)
+	return replace(path, append(data, '\n'))
 }
 
 // ReadPeers reads what Save wrote; fs.ErrNotExist when the node's agent has not looked for others yet.
