@@ -23,6 +23,12 @@ if [ "${INSTALL:-yes}" = yes ]; then
   fi
 fi
 
+# What would write again when the machine shuts down, after bake has removed it.
+if [ -d /run/systemd/system ]; then
+  systemctl stop systemd-random-seed.service rsyslog.service amazon-ssm-agent.service 2>/dev/null || true # not all are there
+  journalctl --relinquish-var
+fi
+
 set -- --role "$ROLES" --from "$FROM" --units "$upload/systemd" --import="${IMPORT:-true}"
 [ -z "${REGION:-}" ] || set -- "$@" --region "$REGION"
 [ -z "${KEEP:-}" ] || set -- "$@" --keep "$KEEP"

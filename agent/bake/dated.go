@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rekindle/agent/apply"
-	"rekindle/agent/assets"
 	"rekindle/agent/host"
 )
 
@@ -35,19 +34,6 @@ func (d *dated) Write(ctx context.Context, files ...apply.File) ([]string, error
 		err = errors.Join(err, pathErr)
 	}
 	return written, err
-}
-
-// unpack extracts an archive of the cache, under the default limits.
-func (d *dated) unpack(ctx context.Context, archive, dir string) error {
-	if err := assets.Unpack(ctx, archive, dir, assets.Limits{}); err != nil {
-		return err
-	}
-	return filepath.WalkDir(dir, func(real string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return d.clamp(real)
-	})
 }
 
 // clamp gives a younger file, directory or link the time.

@@ -123,7 +123,7 @@ func (b *baker) write(ctx context.Context, f apply.File) error {
 
 // wantedBy is the links that enable a unit, as systemctl makes them.
 func wantedBy(name string, content []byte) ([]string, error) {
-	options, err := unit.Deserialize(bytes.NewReader(content))
+	options, err := unit.DeserializeOptions(bytes.NewReader(content))
 	if err != nil {
 		return nil, err
 	}

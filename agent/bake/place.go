@@ -20,7 +20,7 @@ func (b *baker) place(ctx context.Context) (err error) {
 	if b.Objects == nil {
 		return nil
 	}
-	engine := &apply.Engine{Host: b.host, Units: nothingRuns{}, Assets: fetched{b.Objects}, Unpack: b.host.unpack} // its changes are printed
+	engine := &apply.Engine{Host: b.host, Units: nothingRuns{}, Assets: fetched{b.Objects}, Unpack: unpack} // its changes are printed
 	want := &plan.Plan{Assets: b.assets}
 	if b.Dry {
 		report, err := engine.Preview(ctx, want)
@@ -34,6 +34,11 @@ func (b *baker) place(ctx context.Context) (err error) {
 	b.done.Changes = append(b.done.Changes, report.Changes...)
 	b.done.Warnings = append(b.done.Warnings, report.Warnings...)
 	return err
+}
+
+// unpack extracts an archive of the cache, under the default limits.
+func unpack(ctx context.Context, archive, dir string) error {
+	return assets.Unpack(ctx, archive, dir, assets.Limits{})
 }
 
 // fetch fills the cache: assets, and what a boot reads before it has a plan. All of it is on disk when it returns.

@@ -16,9 +16,10 @@ mkdir -p "$cache"
 tree=$cache/base-$(echo "$suite $mirror $packages" | sha256sum | cut -c1-12).tar
 if [ ! -f "$tree" ]; then
   work=$(mktemp -d "$cache/debootstrap.XXXXXX")
+  chmod 0755 "$work" # it becomes /
   debootstrap --variant=minbase --include="$packages" "$suite" "$work" "$mirror" >"$tree.log" 2>&1 ||
     { tail -5 "$tree.log" >&2; exit 1; }
-  tar -C "$work" --one-file-system --exclude="./var/cache/apt/archives/*.deb" -cf "$tree.part" .
+  tar -C "$work" --numeric-owner --one-file-system --exclude="./var/cache/apt/archives/*.deb" -cf "$tree.part" .
   mv "$tree.part" "$tree"
   rm -rf "$work"
 fi
@@ -38,7 +39,7 @@ finish() {
 trap finish EXIT
 mkfs.ext4 -q -L root -O ^64bit,^metadata_csum "$device"
 mount "$device" "$root"
-tar -C "$root" -xpf "$tree"
+tar -C "$root" --numeric-owner -xpf "$tree"
 
 echo 'LABEL=root / ext4 defaults,noatime 0 1' >"$root/etc/fstab"
 echo localhost >"$root/etc/hostname"

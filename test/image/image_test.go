@@ -59,6 +59,9 @@ func TestImage(t *testing.T) {
 	if err != nil || len(found) > 0 {
 		t.Fatalf("%v %v", found, err)
 	}
+	if info, err := os.Stat(root); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("/ is %v, %v: no user but root would get anywhere", info.Mode(), err)
+	}
 	if id, err := os.ReadFile(root + "/etc/machine-id"); err != nil || len(id) > 0 {
 		t.Errorf("machine-id: %q %v", id, err)
 	}
@@ -126,6 +129,9 @@ func boots(t *testing.T, disk string) {
 			break
 		}
 		if line += string(c); c == '\n' {
+			if strings.Contains(line, "FAILED") || strings.Contains(line, "Dependency failed") {
+				t.Errorf("%6.1f s: %s", time.Since(start).Seconds(), strings.TrimSpace(line))
+			}
 			line = ""
 		}
 		for i, pattern := range wanted {
