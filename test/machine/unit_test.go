@@ -64,7 +64,7 @@ func TestRestartsBounded(t *testing.T) {
 	m.instead("sh -c 'exit 1'")
 	m.boot()
 	m.until("rekindle-api.socket", "ActiveState", "active")
-	ask := exec.CommandContext(t.Context(), "nsenter", "-t", strconv.Itoa(m.Leader()), "-a", "/usr/local/bin/held", "ask", "127.0.0.1:6443", "1")
+	ask := exec.CommandContext(t.Context(), "nsenter", "--target", strconv.Itoa(m.Leader()), "--net", held, "ask", "127.0.0.1:6443", "1")
 	if err := ask.Start(); err != nil {
 		t.Fatal(err)
 	}
