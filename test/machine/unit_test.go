@@ -164,3 +164,21 @@ func TestNoSocketOnMasters(t *testing.T) {
 		t.Errorf("after a restart the socket is %s", state)
 	}
 }
+
+// TestMountsReachTheSandbox mounts a disk while the agent runs: the agent writes to the disk, not below it.
+func TestMountsReachTheSandbox(t *testing.T) {
+	m := newMachine(t, nspawn.Options{PrivateNetwork: true, Files: map[string]string{
+		"/etc/systemd/system/var-lib-etcd.mount": "[Mount]\nWhat=tmpfs\nType=tmpfs\nWhere=/var/lib/etcd\n",
+	}})
+	m.instead("held hang")
+	m.boot()
+	m.until("rekindle.service", "ActiveState", "active")
+	m.run("systemctl", "start", "var-lib-etcd.mount")
+	pid := m.property("rekindle.service", "MainPID")
+	m.run("nsenter", "--target", pid, "--mount", "touch", "/var/lib/etcd/written", "/etc/kubernetes.conf", "/usr/local/bin/kubelet")
+	m.run("mountpoint", "/var/lib/etcd")
+	m.run("test", "-e", "/var/lib/etcd/written")
+	if out, err := m.Run(t.Context(), "nsenter", "--target", pid, "--mount", "touch", "/usr/bin/written"); err == nil {
+		t.Errorf("the agent may write to /usr/bin: %s", out)
+	}
+}

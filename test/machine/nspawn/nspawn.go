@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -122,7 +123,8 @@ func (m *Machine) Boot(ctx context.Context) error {
 		select {
 		case end := <-m.ended:
 			m.spawned = nil
-			return fmt.Errorf("machine %s ended: %w, see %s", m.Name, end, m.Console)
+			said, _ := os.ReadFile(m.Console)
+			return fmt.Errorf("machine %s ended: %w: %s", m.Name, end, said)
 		case <-ctx.Done():
 			return fmt.Errorf("machine %s: %w: %w", m.Name, context.Cause(ctx), err)
 		case <-time.After(lookAgain):
@@ -130,13 +132,32 @@ func (m *Machine) Boot(ctx context.Context) error {
 	}
 }
 
-// cgroup makes a group for the machine: its systemd takes the group that it starts in for the root of all.
-func (m *Machine) cgroup() (*os.File, error) {
+func (m *Machine) cgroupDir() string {
 	top := "/sys/fs/cgroup"
 	if _, err := os.Stat(filepath.Join(top, "unified")); err == nil { // a hybrid of both versions
 		top = filepath.Join(top, "unified")
 	}
-	dir := filepath.Join(top, "machine-"+m.Name)
+	return filepath.Join(top, "machine-"+m.Name)
+}
+
+// ungroup removes the groups that the machine left, children first.
+func (m *Machine) ungroup() error {
+	var dirs []string
+	err := filepath.WalkDir(m.cgroupDir(), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return err
+	})
+	for _, dir := range slices.Backward(dirs) {
+		err = errors.Join(err, os.Remove(dir))
+	}
+	return err
+}
+
+// cgroup makes a group for the machine: its systemd takes the group that it starts in for the root of all.
+func (m *Machine) cgroup() (*os.File, error) {
+	dir := m.cgroupDir()
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("machine %s: %w (cgroup version 2 is needed)", m.Name, err)
 	}
@@ -214,7 +235,7 @@ func (m *Machine) gone(ctx context.Context) error {
 	select {
 	case <-m.ended: // how it ended says nothing
 		m.spawned, m.leader = nil, 0
-		return nil
+		return m.ungroup()
 	case <-ctx.Done():
 		return fmt.Errorf("machine %s does not end: %w", m.Name, ctx.Err())
 	}
