@@ -67,12 +67,12 @@ func fullPeers() *Peers {
 			API: "healthy", Etcd: "healthy", Mode: "gossip", Through: "disk 10.0.1.5:3987", Agent: "v0.1.0"}
 	}
 	peers := []Peer{
-		minion(12), minion(3), master(3, "cn-north-1c"), master(1, "cn-north-1a"), master(2, "cn-north-1b"), minion(7), minion(8), minion(9),
+		minion(12), minion(3), master(3, "cn-north-1c"), master(1, "cn-north-1a"), master(2, "cn-north-1b"), minion(1), minion(8), minion(9),
 		{Instance: "i-0123456789abcdef0", Role: "load\x1b[2Jbalancer", State: "alive", Mode: "static"},
 	}
 	peers[2].API, peers[2].Etcd, peers[2].State, peers[2].Since = "unhealthy", "starting", "suspect", at(7196)
 	peers[5].State, peers[5].Since = "dead", at(7000)
-	peers[6].State, peers[6].Since = "left", at(6900)
+	peers[6].State, peers[6].Since, peers[6].Role = "left", at(6900), "master"
 	peers[7].State, peers[7].Since = "dead", at(6000) // longer ago than is counted
 	return &Peers{Version: PeersVersion, Written: at(7190), Self: "i-0abc12de34f567801", Peers: peers}
 }
