@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ const lookupTimeout = 2 * time.Second
 type Resolver struct {
 	// Conf is the path of resolv.conf(5).
 	Conf string
+
+	port string // of the name servers; "": 53
 }
 
 // Lookup returns the addresses of a name, in order. The name servers are asked one after the other until one answers; that the
@@ -31,8 +34,8 @@ func (r Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error)
 	}
 	var errs []error
 	for _, server := range conf.Servers {
-		found, err := ask(ctx, net.JoinHostPort(strings.Trim(server, "[]"), conf.Port), dns.Fqdn(name))
-		if err == nil || ctx.Err() != nil {
+		found, err := ask(ctx, net.JoinHostPort(strings.Trim(server, "[]"), cmp.Or(r.port, conf.Port)), dns.Fqdn(name))
+		if err == nil || errors.Is(err, errNoSuchName) || ctx.Err() != nil {
 			return found, err
 		}
 		errs = append(errs, err)
@@ -43,6 +46,8 @@ func (r Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error)
 	return nil, errors.Join(errs...)
 }
 
+var errNoSuchName = errors.New("no such name")
+
 // ask puts both questions to one server.
 func ask(ctx context.Context, server, name string) ([]netip.Addr, error) {
 	var all []netip.Addr
@@ -50,6 +55,9 @@ func ask(ctx context.Context, server, name string) ([]netip.Addr, error) {
 		answer, err := exchange(ctx, server, new(dns.Msg).SetQuestion(name, kind))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", server, err)
+		}
+		if answer.Rcode == dns.RcodeNameError {
+			return nil, fmt.Errorf("%s: %s: %w", server, strings.TrimSuffix(name, "."), errNoSuchName)
 		}
 		if answer.Rcode != dns.RcodeSuccess {
 			return nil, fmt.Errorf("%s: %s: %s", server, strings.TrimSuffix(name, "."), dns.RcodeToString[answer.Rcode])
