@@ -29,7 +29,7 @@ source "amazon-ebs" "aws" {
   run_tags             = { "Name" = "building ${local.name}" }
   run_volume_tags      = { "Name" = "building ${local.name}" }
 
-  # Newer than Packer 1.6.6, and left out by check.sh:
+  # Newer than Packer 1.6.6, and left out by readable.sh:
   imds_support = "v2.0"
   metadata_options {
     http_endpoint               = "enabled"
@@ -77,7 +77,7 @@ source "amazon-ebs" "aws-cn" {
   run_tags             = { "Name" = "building ${local.name}" }
   run_volume_tags      = { "Name" = "building ${local.name}" }
 
-  # Newer than Packer 1.6.6, and left out by check.sh:
+  # Newer than Packer 1.6.6, and left out by readable.sh:
   imds_support = "v2.0"
   metadata_options {
     http_endpoint               = "enabled"
@@ -125,7 +125,7 @@ source "amazon-ebs" "aws-us-gov" {
   run_tags             = { "Name" = "building ${local.name}" }
   run_volume_tags      = { "Name" = "building ${local.name}" }
 
-  # Newer than Packer 1.6.6, and left out by check.sh:
+  # Newer than Packer 1.6.6, and left out by readable.sh:
   imds_support = "v2.0"
   metadata_options {
     http_endpoint               = "enabled"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # check.sh: what the packer that is installed can say about the templates: their form, and whether they are valid. Version
-# 1.6.6, which Debian has, cannot read plugins.pkr.hcl, nor the settings of IMDS that amazon.pkr.hcl marks.
+# 1.6.6, which Debian has, cannot read all of them (readable.sh).
 set -eu
 cd "$(dirname "$0")"
 export CHECKPOINT_DISABLE=1
@@ -9,9 +9,7 @@ packer fmt -check -diff .
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/packer" "$work/bin" "$work/systemd" "$work/out/image/store"
-cp *.hcl provision.sh "$work/packer"
-rm "$work/packer/plugins.pkr.hcl"
-sed '/# Newer than Packer 1.6.6/,/# To here/d' amazon.pkr.hcl >"$work/packer/amazon.pkr.hcl"
+./readable.sh "$work/packer"
 ssh-keygen -q -t ed25519 -N '' -f "$work/out/image/id"
 touch "$work/bin/rekindle" "$work/out/image/base.img"
 cd "$work"

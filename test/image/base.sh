@@ -41,6 +41,7 @@ mkfs.ext4 -q -L root -O ^64bit,^metadata_csum "$device"
 mount "$device" "$root"
 tar -C "$root" --numeric-owner -xpf "$tree"
 
+rm -rf "$root"/run/* # of debootstrap's own, below what is mounted there at boot
 echo 'LABEL=root / ext4 defaults,noatime 0 1' >"$root/etc/fstab"
 echo localhost >"$root/etc/hostname"
 : >"$root/etc/machine-id"
