@@ -49,6 +49,21 @@ func WriteKeyring(ctx context.Context, records store.Records, ring Keyring, was 
 	return err
 }
 
+// ErrRotating says that a rotation is under way.
+var ErrRotating = errors.New("a rotation is under way")
+
+// Rotate is the ring with one new key, with which a rotation begins; ErrRotating while there are two. The key is younger than
+// the primary one, whatever the clock of whoever makes it says: Next goes by that.
+func (r Keyring) Rotate(now time.Time) (Keyring, error) {
+	if len(r.Others) > 0 {
+		return r, ErrRotating
+	}
+	if after := r.Primary.Made.Add(time.Second); now.Before(after) {
+		now = after
+	}
+	return r.WithNew(now)
+}
+
 // Next is the ring one step further in its rotation, and what the step is; false when there is nothing to do. Between two
 // steps every node must have reloaded the ring.
 func (r Keyring) Next() (next Keyring, step string, ok bool) {
