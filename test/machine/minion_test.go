@@ -121,7 +121,11 @@ func TestMinion(t *testing.T) {
 	}
 
 	kubelet, agent := m.property("kubelet.service", "MainPID"), m.property("rekindle.service", "MainPID")
-	m.run("systemctl", "restart", "rekindle.service") // returns when the node is ready
+	m.run("sh", "-c", "chown 1 /etc/kubernetes && chmod 700 /etc/kubernetes") // CAP_DAC_OVERRIDE and CAP_FOWNER are for this
+	m.run("systemctl", "restart", "rekindle.service")                         // returns when the node is ready
+	if mode := m.run("stat", "--format=%a", "/etc/kubernetes"); mode != "755" {
+		t.Errorf("/etc/kubernetes has mode %s", mode)
+	}
 	m.run("systemctl", "kill", "--signal=KILL", "--kill-who=main", "rekindle.service")
 	m.eventually("the agent is back", func() bool {
 		return m.property("rekindle.service", "NRestarts") == "1" && m.property("rekindle.service", "ActiveState") == "active"
