@@ -113,7 +113,13 @@ func TestUploadCancelled(t *testing.T) {
 	defer cancel()
 	hanging, stop := io.Pipe()
 	defer stop.Close()
-	time.AfterFunc(300*time.Millisecond, cancel)
+	go func() {
+		for n := 0; n == 0 && t.Context().Err() == nil; time.Sleep(10 * time.Millisecond) {
+			n, _ = p.uploads("")
+		}
+		time.Sleep(100 * time.Millisecond) // in the middle of a part, or while it reads
+		cancel()
+	}()
 	if _, err := p.open("p").Upload(ctx, "b", io.MultiReader(storetest.Noise(1, large), hanging)); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

@@ -99,11 +99,19 @@ func (p *place) under(t *testing.T) *place { return &place{Server: p.Server, t: 
 // noUploads fails if there are parts of uploads in the bucket.
 func (p *place) noUploads(prefix string) {
 	p.t.Helper()
+	if n, err := p.uploads(prefix); err != nil || n > 0 {
+		p.t.Errorf("left %d uploads, %v", n, err)
+	}
+}
+
+// uploads is how many are under way.
+func (p *place) uploads(prefix string) (int, error) {
 	ctx := context.WithoutCancel(p.t.Context())
 	out, err := p.s3().ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: new(bucket), Prefix: &prefix})
-	if err != nil || len(out.Uploads) > 0 {
-		p.t.Errorf("left %d uploads, %v", len(out.Uploads), err)
+	if err != nil {
+		return 0, err
 	}
+	return len(out.Uploads), nil
 }
 
 // nothingLeft fails if there are parts of uploads in the bucket, or goroutines of the store.
