@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -338,10 +339,10 @@ func texts(addresses []netip.Addr) []string {
 	return all
 }
 
-// hostOf is the host of "host", "host:port" or "[host]:port".
+// hostOf is the host of "host", "host:port", "[host]" or "[host]:port".
 func hostOf(text string) string {
 	if h, _, err := net.SplitHostPort(text); err == nil {
 		return h
 	}
-	return text
+	return strings.Trim(text, "[]")
 }
