@@ -37,8 +37,8 @@ type Machine struct {
 	Console string // file with what it wrote to its console, all boots
 
 	spawned *exec.Cmd
-	ended   chan error
-	leader  int // its PID 1, on the host
+	ended   chan struct{} // closed when it ended
+	leader  int           // its PID 1, on the host
 }
 
 // Time limits of a machine.
@@ -110,8 +110,11 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("machine %s: %w", m.Name, err)
 	}
-	m.spawned, m.ended = cmd, make(chan error, 1)
-	go func(ended chan<- error) { ended <- cmd.Wait() }(m.ended)
+	m.spawned, m.ended = cmd, make(chan struct{})
+	go func(ended chan<- struct{}) {
+		_ = cmd.Wait() // how it ended is in its ProcessState
+		close(ended)
+	}(m.ended)
 	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("no PID 1 after %s, see %s", bootLimit, m.Console))
 	defer cancel()
 	for {
@@ -121,10 +124,10 @@ func (m *Machine) Boot(ctx context.Context) error {
 			}
 		}
 		select {
-		case end := <-m.ended:
+		case <-m.ended:
 			m.spawned = nil
 			said, _ := os.ReadFile(m.Console)
-			return fmt.Errorf("machine %s ended: %w: %s", m.Name, end, said)
+			return fmt.Errorf("machine %s: systemd-nspawn: %s: %s", m.Name, cmd.ProcessState, said)
 		case <-ctx.Done():
 			return fmt.Errorf("machine %s: %w: %w", m.Name, context.Cause(ctx), err)
 		case <-time.After(lookAgain):
@@ -233,7 +236,7 @@ func (m *Machine) gone(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
 	select {
-	case <-m.ended: // how it ended says nothing
+	case <-m.ended:
 		m.spawned, m.leader = nil, 0
 		return m.ungroup()
 	case <-ctx.Done():
