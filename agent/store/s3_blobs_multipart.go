@@ -145,7 +145,10 @@ func (u *upload) abort(ctx context.Context, id string) error {
 	defer cancel()
 	const times = 3
 	var err error
-	for range times {
+	for i := range times {
+		if i > 0 && !sleep(ctx, jittered(firstPause)) { // what was under way has arrived by then
+			return nil
+		}
 		err = persist(ctx, func(ctx context.Context) error {
 			_, err := u.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &u.bucket, Key: u.key(u.name), UploadId: &id})
 			return err
