@@ -7,7 +7,7 @@ APT     := awscli openssl spin
 # The race detector needs cgo; the agent itself is built without it.
 TESTFLAGS ?= -race -timeout 20m
 
-.PHONY: help build test lint demo deps bench-boot bench-assets bench-join bench-restore bench-backup bench-rebuild golden clean
+.PHONY: help build test lint demo deps bench-boot bench-assets bench-join bench-restore bench-backup bench-rebuild bench-gossip bench-failover golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -58,6 +58,12 @@ bench-backup: ## back a 500 MiB etcd up while it is written to, and follow it wi
 
 bench-rebuild: build ## terminate a single master with its disk, until etcd serves again with 200 MiB
 	cd test && $(GO) run ./bench/rebuild --binary ../bin/rekindle
+
+bench-gossip: ## membership of 100, 300 and 1,000 nodes, in virtual time
+	cd test && $(GO) run ./bench/gossip
+
+bench-failover: ## kill masters under a client of the API proxy (root: black holes need network namespaces)
+	cd test && $(GO) run ./bench/failover
 
 golden: ## rewrite the golden files; review the diff
 	@$(GO) test -count=1 $$(grep -rl 'flag.Bool("update"' --include='*_test.go' agent cmd roles | xargs -n1 dirname | sort -u | sed 's|^|./|') -update

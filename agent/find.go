@@ -132,11 +132,13 @@ func (f *finding) serveProxy(ctx context.Context) {
 	for {
 		listeners, err := apiproxy.Listeners(ctx, "api", f.listen)
 		if err == nil {
+			f.board.APIProxyOff(nil)
 			err = f.proxy.Run(ctx, listeners...)
 		}
 		if ctx.Err() != nil {
 			return
 		}
+		f.board.APIProxyOff(err)
 		f.Logger.Error("the API servers cannot be reached through this node's proxy", "listen", f.listen, "error", err)
 		if !pause(ctx, listenPause) {
 			return
@@ -284,7 +286,7 @@ func backends(all []discovery.Sighting) []apiproxy.Backend {
 // tellPeers shows an operator whom this node sees.
 func (f *finding) tellPeers(all []discovery.Sighting, names map[string][]netip.Addr, mode string) {
 	now := time.Now().UTC()
-	peers := status.Peers{Version: status.PeersVersion, Written: now, Self: f.self.Instance, Peers: []status.Peer{}}
+	peers := status.Peers{Written: now, Self: f.self.Instance, Peers: []status.Peer{}}
 	d := status.Discovery{Mode: mode, Names: []status.Name{}}
 	for _, p := range all {
 		peers.Peers = append(peers.Peers, status.Peer{Instance: p.Instance, Node: p.Node, Role: p.Role, Zone: p.Zone,
@@ -309,7 +311,8 @@ func (f *finding) tellPeers(all []discovery.Sighting, names map[string][]netip.A
 	}
 	if f.zone != nil {
 		s := f.zone.Status()
-		d.Route53 = &status.Route53{Zone: s.Zone, State: string(s.State), Error: s.Error, Hint: s.Hint, Wrote: s.LastWrite, Next: s.NextTry}
+		d.Route53 = &status.Route53{Zone: strings.TrimSpace(s.Zone + " " + s.ZoneName), State: string(s.State), Error: s.Error, Hint: s.Hint,
+			Wrote: s.LastWrite, Next: s.NextTry, Foreign: s.Foreign, Held: texts(s.Held)}
 	}
 	f.mu.Lock()
 	d.Error = f.off
@@ -320,9 +323,6 @@ func (f *finding) tellPeers(all []discovery.Sighting, names map[string][]netip.A
 	f.mu.Unlock()
 	f.board.Discovered(d)
 	path, err := f.host.Path(PeersPath)
-	if err == nil {
-		err = f.host.MkdirAll("/run/rekindle")
-	}
 	if err == nil {
 		err = peers.Save(path)
 	}

@@ -29,6 +29,7 @@ func (f *finding) runGossip(ctx context.Context) {
 		f.mu.Lock()
 		f.off = err.Error()
 		f.mu.Unlock()
+		f.board.GossipOff(err)
 		f.changed()
 		f.Logger.Warn("no gossip", "error", err)
 		if !pause(ctx, gossipWait/2+rand.N(gossipWait)) {
@@ -63,6 +64,7 @@ func (f *finding) takePart(ctx context.Context) error {
 	f.mu.Lock()
 	f.gossip, f.off = g, ""
 	f.mu.Unlock()
+	f.board.GossipOff(nil)
 	f.changed()
 	ctx, end := context.WithCancel(ctx)
 	defer func() {
