@@ -8,17 +8,24 @@ disk=$1 key=${2:-}
 suite=${SUITE:-bookworm} mirror=${MIRROR:-http://deb.debian.org/debian} size=${SIZE:-4G} cache=${CACHE:-out/image}
 packages=systemd-sysv,systemd-resolved,dbus,udev,kmod,linux-image-cloud-amd64,initramfs-tools,zstd
 packages=$packages,iproute2,iptables,conntrack,ethtool,socat,ca-certificates,openssh-server,e2fsprogs,procps,netbase
-[ "${CLOUD_INIT:-no}" = no ] || packages=$packages,cloud-init,cloud-guest-utils
-[ -z "${PACKAGES:-}" ] || packages=$packages,$PACKAGES
+more=${PACKAGES:-}
+[ "${CLOUD_INIT:-no}" = no ] || more="$more cloud-init cloud-guest-utils"
 
 # Debian's packages alone, once for each list of them: everything below takes seconds.
 mkdir -p "$cache"
-tree=$cache/base-$(echo "$suite $mirror $packages" | sha256sum | cut -c1-12).tar
+tree=$cache/base-$(echo "$suite $mirror $packages $more" | sha256sum | cut -c1-12).tar
 if [ ! -f "$tree" ]; then
   work=$(mktemp -d "$cache/debootstrap.XXXXXX")
   chmod 0755 "$work" # it becomes /
   debootstrap --variant=minbase --include="$packages" "$suite" "$work" "$mirror" >"$tree.log" 2>&1 ||
     { tail -5 "$tree.log" >&2; exit 1; }
+  if [ -n "$more" ]; then # apt finds dependencies that debootstrap cannot
+    cp --remove-destination /etc/resolv.conf "$work/etc/resolv.conf"
+    mount -t proc proc "$work/proc"
+    DEBIAN_FRONTEND=noninteractive chroot "$work" sh -c "apt-get update && apt-get install -y --no-install-recommends $more" >>"$tree.log" 2>&1 ||
+      { umount "$work/proc"; tail -5 "$tree.log" >&2; exit 1; }
+    umount "$work/proc"
+  fi
   tar -C "$work" --numeric-owner --one-file-system --exclude="./var/cache/apt/archives/*.deb" -cf "$tree.part" .
   mv "$tree.part" "$tree"
   rm -rf "$work"
