@@ -113,7 +113,8 @@ func root(stdout, stderr io.Writer) *cobra.Command {
 	flags.BoolVarP(&shared.verbose, "verbose", "v", false, "log debug messages, too")
 	command.AddCommand(
 		runCommand(shared), upCommand(shared), planCommand(shared), checkCommand(), factsCommand(shared),
-		statusCommand(shared), timelineCommand(shared), publishCommand(shared), bakeCommand(shared), pkiCommand(shared), etcdCommand(shared), versionCommand(),
+		statusCommand(shared), timelineCommand(shared), publishCommand(shared), bakeCommand(shared),
+		pkiCommand(shared), etcdCommand(shared), gossipCommand(shared), versionCommand(),
 	)
 	return command
 }
