@@ -48,9 +48,10 @@ type finding struct {
 	listen netip.AddrPort  // of the proxy
 	zone   *route53.Keeper // nil: this node keeps no zone
 	moved  chan struct{}   // something changed
+	own    discovery.Peer  // who this node is, and what it has, as its boot began
 
 	mu     sync.Mutex
-	self   discovery.Peer
+	self   discovery.Peer       // the same, with the health of this moment
 	gossip *gossip.Gossip       // nil: it does not run
 	off    string               // why it does not
 	seeded []discovery.Sighting // masters as they are known without gossip
@@ -61,8 +62,12 @@ type finding struct {
 // find begins, once, to look for the other nodes, to tell them of this one, and to keep the names by which they are called.
 func (a *Agent) find(n *node) {
 	a.searching.Do(func() {
-		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), self: self(n, a.Version), since: time.Now()}
-		if f.self.API != "" {
+		own := self(n, a.Version)
+		if len(own.Addresses) == 0 {
+			return // plan.Make has refused the node's address family
+		}
+		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), own: own, self: own, since: time.Now()}
+		if f.own.API != "" {
 			f.keepZone()
 		} else if at, ok := proxied(n); ok {
 			f.listen = at
@@ -73,7 +78,7 @@ func (a *Agent) find(n *node) {
 		if f.gossips() {
 			a.spawn(f.runGossip)
 		}
-		if f.self.API != "" || f.self.Etcd != "" {
+		if f.own.API != "" || f.own.Etcd != "" {
 			a.spawn(f.watchSelf)
 		}
 		a.spawn(f.seek)
@@ -97,7 +102,7 @@ func self(n *node, version string) discovery.Peer {
 // gossips tells whether this node takes part.
 func (f *finding) gossips() bool {
 	d := f.n.config.Discovery
-	return d.Mode != "route53" && (d.Gossip.Members == "all" || f.self.API != "" || f.self.Etcd != "")
+	return d.Mode != "route53" && (d.Gossip.Members == "all" || f.own.API != "" || f.own.Etcd != "")
 }
 
 // proxied is where this node has to listen for those of its clients that ask for the API servers by the cluster's own name.
@@ -240,7 +245,7 @@ func (f *finding) apply(ctx context.Context, all []discovery.Sighting, mode stri
 		f.Logger.Warn("the cluster's names", "path", "/etc/hosts", "error", err)
 	}
 	if f.zone != nil && mode == "gossip" {
-		if err := f.zone.Update(route53.ViewOf(cluster, f.self.Instance, all)); err != nil {
+		if err := f.zone.Update(route53.ViewOf(cluster, f.own.Instance, all)); err != nil {
 			f.Logger.Warn("route53", "error", err)
 		}
 	}
@@ -286,7 +291,7 @@ func backends(all []discovery.Sighting) []apiproxy.Backend {
 // tellPeers shows an operator whom this node sees.
 func (f *finding) tellPeers(all []discovery.Sighting, names map[string][]netip.Addr, mode string) {
 	now := time.Now().UTC()
-	peers := status.Peers{Written: now, Self: f.self.Instance, Peers: []status.Peer{}}
+	peers := status.Peers{Written: now, Self: f.own.Instance, Peers: []status.Peer{}}
 	d := status.Discovery{Mode: mode, Names: []status.Name{}}
 	for _, p := range all {
 		peers.Peers = append(peers.Peers, status.Peer{Instance: p.Instance, Node: p.Node, Role: p.Role, Zone: p.Zone,

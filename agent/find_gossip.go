@@ -97,7 +97,7 @@ func (f *finding) keyring(ctx context.Context) (gossip.Keyring, store.Version, e
 		ring, err := gossip.ParseKeyring(data)
 		return ring, store.Version(data), err
 	}
-	if f.self.API != "" {
+	if f.own.API != "" {
 		return gossip.EnsureKeyring(ctx, f.n.records)
 	}
 	ring, version, err := gossip.ReadKeyring(ctx, f.n.records)
@@ -127,7 +127,7 @@ func (f *finding) keepKeys(ctx context.Context, g *gossip.Gossip, version store.
 			f.Logger.Info("the keys of gossip changed", "primary", ring.Primary.ID, "others", len(ring.Others))
 			version, since = now, time.Now()
 		}
-		if f.self.API == "" || f.n.config.Discovery.Gossip.Keyring != "" || time.Since(since) < keysSettle {
+		if f.own.API == "" || f.n.config.Discovery.Gossip.Keyring != "" || time.Since(since) < keysSettle {
 			continue
 		}
 		if next, step, ok := ring.Next(); ok {

@@ -55,7 +55,7 @@ func (f *finding) seek(ctx context.Context) {
 		f.mu.Lock()
 		g := f.gossip
 		f.mu.Unlock()
-		if f.self.API != "" || g != nil && slices.ContainsFunc(g.Peers(), serves) {
+		if f.own.API != "" || g != nil && slices.ContainsFunc(g.Peers(), serves) {
 			continue
 		}
 		found := f.seeds(ctx)
@@ -156,7 +156,7 @@ func (f *finding) gossipSeeds(ctx context.Context) []gossip.Seed {
 	add := func(through string, addresses ...netip.Addr) {
 		for _, address := range addresses {
 			at := netip.AddrPortFrom(address, port)
-			if !slices.Contains(f.self.Addresses, address) && !slices.ContainsFunc(all, func(s gossip.Seed) bool { return s.At == at }) {
+			if !slices.Contains(f.own.Addresses, address) && !slices.ContainsFunc(all, func(s gossip.Seed) bool { return s.At == at }) {
 				all = append(all, gossip.Seed{At: at, Through: through})
 			}
 		}
@@ -174,7 +174,7 @@ func (f *finding) gossipSeeds(ctx context.Context) []gossip.Seed {
 	f.mu.Lock()
 	alone := f.gossip == nil || f.gossip.Living() < 2
 	f.mu.Unlock()
-	if f.self.API != "" && alone {
+	if f.own.API != "" && alone {
 		tagged, err := f.tagged(ctx, nil)
 		if err != nil {
 			f.Logger.Info("instances of this cluster", "error", err)
@@ -249,9 +249,9 @@ func (f *finding) gone(ctx context.Context, addresses []netip.Addr) ([]netip.Add
 		return nil, err
 	}
 	held := slices.Concat(there...)
-	if !slices.ContainsFunc(f.self.Addresses, func(a netip.Addr) bool { return slices.Contains(addresses, a) }) {
+	if !slices.ContainsFunc(f.own.Addresses, func(a netip.Addr) bool { return slices.Contains(addresses, a) }) {
 		// EC2 must find this instance by its own address: a wrong account or VPC finds nobody.
-		if own, err := f.tagged(ctx, f.self.Addresses[:1]); err != nil || len(own) == 0 {
+		if own, err := f.tagged(ctx, f.own.Addresses[:1]); err != nil || len(own) == 0 {
 			return nil, err
 		}
 	}
