@@ -27,7 +27,7 @@ func (Secret) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "(secret)")
 // Key is one key of a ring.
 type Key struct {
 	ID string // says which key is meant where the key itself must not be told
-	// Made is for people and for whoever decides that a key is old; nothing is ordered by it.
+	// Made is for people, and tells the younger of two keys of a ring from the older: see Next.
 	Made   time.Time
 	Secret Secret
 }
