@@ -49,6 +49,7 @@ type finding struct {
 	zone   *route53.Keeper // nil: this node keeps no zone
 	moved  chan struct{}   // something changed
 	own    discovery.Peer  // who this node is, and what it has, as its boot began
+	want   *plan.Plan      // of then: what it has does not change
 
 	mu     sync.Mutex
 	self   discovery.Peer       // the same, with the health of this moment
@@ -66,7 +67,7 @@ func (a *Agent) find(n *node) {
 		if len(own.Addresses) == 0 {
 			return // plan.Make has refused the node's address family
 		}
-		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), own: own, self: own, since: time.Now()}
+		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), own: own, want: n.want, self: own, since: time.Now()}
 		if f.own.API != "" {
 			f.keepZone()
 		} else if at, ok := proxied(n); ok {
@@ -177,9 +178,9 @@ func (f *finding) watchSelf(ctx context.Context) {
 		f.mu.Unlock()
 		now := was
 		if was.API != "" {
-			now.API = next(was.API, f.apiHealthy(ctx, f.n.want))
+			now.API = next(was.API, f.apiHealthy(ctx, f.want))
 		}
-		for _, member := range f.n.want.Etcd {
+		for _, member := range f.want.Etcd {
 			if now.Etcd = next(was.Etcd, etcd.Healthy(ctx, member)); now.Etcd != discovery.Healthy {
 				break
 			}
