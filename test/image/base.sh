@@ -2,10 +2,10 @@
 # base.sh DISK [PUBLIC-KEY]: makes a bootable disk image of Debian, without rekindle. It needs root, loop devices,
 # debootstrap and extlinux. With a key, its owner may log in as root over SSH: Packer does, and bake removes the key.
 #
-#   SUITE (bookworm)  MIRROR (deb.debian.org)  SIZE (4G)  CLOUD_INIT (no)  PACKAGES (more to install)  CACHE (out/image)
+#   SUITE (bookworm)  MIRROR (that of debootstrap)  SIZE (4G)  CLOUD_INIT (no)  PACKAGES (more to install)  CACHE (out/image)
 set -eu
 disk=$1 key=${2:-}
-suite=${SUITE:-bookworm} mirror=${MIRROR:-http://deb.debian.org/debian} size=${SIZE:-4G} cache=${CACHE:-out/image}
+suite=${SUITE:-bookworm} mirror=${MIRROR:-} size=${SIZE:-4G} cache=${CACHE:-out/image}
 packages=systemd-sysv,systemd-resolved,dbus,udev,kmod,linux-image-cloud-amd64,initramfs-tools,zstd
 packages=$packages,iproute2,iptables,conntrack,ethtool,socat,ca-certificates,openssh-server,e2fsprogs,procps,netbase
 more=${PACKAGES:-}
@@ -17,7 +17,7 @@ tree=$cache/base-$(echo "$suite $mirror $packages $more" | sha256sum | cut -c1-1
 if [ ! -f "$tree" ]; then
   work=$(mktemp -d "$cache/debootstrap.XXXXXX")
   chmod 0755 "$work" # it becomes /
-  debootstrap --variant=minbase --include="$packages" "$suite" "$work" "$mirror" >"$tree.log" 2>&1 ||
+  debootstrap --variant=minbase --include="$packages" "$suite" "$work" ${mirror:+"$mirror"} >"$tree.log" 2>&1 ||
     { tail -5 "$tree.log" >&2; exit 1; }
   if [ -n "$more" ]; then # apt finds dependencies that debootstrap cannot
     cp --remove-destination /etc/resolv.conf "$work/etc/resolv.conf"

@@ -14,8 +14,6 @@ import (
 // installed is what every base has, beside what debootstrap calls minimal.
 var installed = []string{"systemd", "systemd-sysv", "dbus", "ca-certificates", "iproute2", "procps", "netbase", "cloud-init", "containerd"}
 
-const mirror = "http://deb.debian.org/debian"
-
 // Base returns a tree of Debian 12 below dir, with cloud-init and containerd. The first call makes it, which needs the
 // network and takes a minute or two.
 func Base(ctx context.Context, dir string) (string, error) {
@@ -33,7 +31,7 @@ func Base(ctx context.Context, dir string) (string, error) {
 	defer os.RemoveAll(making)
 	first := installed[:7]
 	steps := [][]string{
-		{"debootstrap", "--variant=minbase", "--include=" + strings.Join(first, ","), "bookworm", making, mirror},
+		{"debootstrap", "--variant=minbase", "--include=" + strings.Join(first, ","), "bookworm", making},
 		{"cp", "/etc/resolv.conf", filepath.Join(making, "etc/resolv.conf")},
 		append([]string{"chroot", making, "apt-get", "install", "-y", "-qq", "--no-install-recommends"}, installed[7:]...),
 		{"chroot", making, "apt-get", "clean"},
