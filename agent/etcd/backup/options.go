@@ -30,9 +30,6 @@ const (
 	CheckSizes Checking = "sizes" // compare the sizes that the store lists
 )
 
-// fullBelow is the size of a database, in bytes, below which a backup is read back if nobody said otherwise.
-const fullBelow = 4 << 30
-
 // Options say what is backed up, and to where. Those without a default are required.
 type Options struct {
 	Etcd    Source
@@ -49,7 +46,7 @@ type Options struct {
 
 	Level   zstd.EncoderLevel // 0: fastest
 	Workers int               // chunks compressed or checked at once; 0: half the CPUs. Each takes up to 25 MiB
-	Check   Checking          // empty: full below 4 GiB
+	Check   Checking          // empty: full
 	Rate    int64             // bytes a second that etcd is asked to send, for the sake of its other clients; 0: 64 MiB
 	Stall   time.Duration     // how long etcd may send nothing; 0: 30 s
 

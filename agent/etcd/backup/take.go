@@ -197,7 +197,7 @@ func (t *Taker) approve(ctx context.Context, m *Manifest, entry Entry, doubtful 
 	if err != nil {
 		return nil, err
 	}
-	full := doubtful || t.Check == CheckFull || t.Check == "" && m.Size < fullBelow
+	full := doubtful || t.Check != CheckSizes
 	if err := t.check(ctx, m, entry.SnapshotKey(), full); err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}

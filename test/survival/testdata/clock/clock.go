@@ -1,3 +1,4 @@
+// Package main shifts the wall clock of the agent and of etcd, over which it is laid when they are built for a test.
 package main
 
 import (
