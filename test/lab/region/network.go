@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"rekindle/test/cloud"
+	"rekindle/test/vpc"
 )
 
 // The ports of the region. Every instance has an address of its own, so its ports are those of a real node.
@@ -22,15 +23,44 @@ const (
 	imdsPort = 1338 // 80 needs root
 )
 
-// network is the VPC: a /16 of 127.0.0.0/8. Its first addresses are AWS's own, as in every VPC; the APIs are there.
-type network struct{ cidr netip.Prefix }
+// network is the VPC: a /16 of 127.0.0.0/8, or namespaces. Its first addresses are AWS's own, as in every VPC; the APIs are there.
+type network struct {
+	cidr netip.Prefix
+	vpc  *vpc.VPC // nil: every instance has an address of this machine's
+}
+
+// privateCIDR is that of a network of namespaces, which nobody else sees.
+var privateCIDR = netip.MustParsePrefix("10.61.0.0/16")
+
+// private makes a network of namespaces, as seen from the one that this process is in.
+func private(ctx context.Context) (network, net.Listener, error) {
+	n := network{cidr: privateCIDR}
+	second := n.cidr.Addr().Next().Next()
+	made, err := vpc.New(n.cidr, second)
+	if err != nil {
+		return n, nil, err
+	}
+	n.vpc = made
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", n.api())
+	if err != nil {
+		return n, nil, errors.Join(err, made.Close())
+	}
+	return n, l, nil
+}
+
+func (n network) close() error {
+	if n.vpc == nil {
+		return nil
+	}
+	return n.vpc.Close()
+}
 
 // claim finds a network that no other lab on this machine uses. Who listens on its API port owns it; that is not enough, as
 // instances may be left of a lab that was killed.
 func claim(ctx context.Context) (network, net.Listener, error) {
 	var errs []error
 	for second := byte(61); second < 250; second++ {
-		n := network{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, second, 0, 0}), 16)}
+		n := network{cidr: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, second, 0, 0}), 16)}
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", n.address(1, apiPort))
 		if err == nil {
 			taken, err := n.taken()

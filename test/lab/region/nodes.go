@@ -7,6 +7,7 @@ import (
 
 	"rekindle/test/cloud"
 	"rekindle/test/lab/node"
+	"rekindle/test/vpc"
 )
 
 // Nodes are the instances that run, in the order of their launch.
@@ -37,6 +38,19 @@ func (r *Region) Node(id string) *node.Node {
 	defer r.mu.Unlock()
 	if n := r.nodes[id]; n != nil {
 		return n.Node
+	}
+	return nil
+}
+
+// VPC is the network of an Options.VPC.
+func (r *Region) VPC() *vpc.VPC { return r.net.vpc }
+
+// Host is the network of an instance in an Options.VPC, or nil when it has ended.
+func (r *Region) Host(id string) *vpc.Host {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.nodes[id]; n != nil {
+		return n.net
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (r *Region) terminated(i *cloud.Instance) {
 	if n == nil {
 		return
 	}
-	err := errors.Join(n.Destroy(), n.imds.Close())
+	err := errors.Join(n.Destroy(), n.close())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err == nil && n.diskless {

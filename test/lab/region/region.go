@@ -19,6 +19,7 @@ import (
 	"rekindle/test/lab/image"
 	"rekindle/test/lab/node"
 	"rekindle/test/s3"
+	"rekindle/test/vpc"
 )
 
 // Options say what region this is. Dir, Name, Binary and Standin are required.
@@ -29,8 +30,11 @@ type Options struct {
 	// NodeProfile is the IAM role of all nodes but masters; default: NodeProfile.
 	NodeProfile string
 	Route53     bool
-	Binary      string // the agent
-	Standin     string // the stand-in for systemd's helpers
+	// VPC has every instance in a network namespace of its own (test/vpc): it takes root, and vpc.Isolate. Without it instances
+	// have addresses of 127.0.0.0/8.
+	VPC     bool
+	Binary  string // the agent
+	Standin string // the stand-in for systemd's helpers
 	// Config is laid over the image's layer of the configuration, for instance the store of the cluster.
 	Config map[string]any
 	// Bake changes a root before its first boot, as building an AMI does.
@@ -64,6 +68,7 @@ type Region struct {
 type instance struct {
 	*node.Node
 	imds *cloud.Server
+	net  *vpc.Host // nil: this machine's
 	zone string
 
 	// What follows is guarded by Region.mu.
@@ -90,13 +95,17 @@ func Start(ctx context.Context, o Options) (*Region, error) {
 	if err := node.Adopt(); err != nil {
 		return nil, fmt.Errorf("region: %w", err)
 	}
-	network, listener, err := claim(ctx)
+	take := claim
+	if o.VPC {
+		take = private
+	}
+	network, listener, err := take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("region: %w", err)
 	}
 	guard, err := startGuard(o.Standin, o.Dir)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("region: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("region: %w", err), listener.Close(), network.close())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it, not the caller's deadline
 	r := &Region{options: o, net: network, guard: guard, stop: stop, nodes: map[string]*instance{}, changed: make(chan struct{})}
@@ -114,7 +123,7 @@ func Start(ctx context.Context, o Options) (*Region, error) {
 	})
 	if err != nil {
 		stop()
-		return nil, errors.Join(err, guard.Close(), r.api.Close())
+		return nil, errors.Join(err, guard.Close(), r.api.Close(), network.close())
 	}
 	r.ticking.Go(func() { r.tick(running) })
 	return r, nil
@@ -139,9 +148,9 @@ func (r *Region) Close() error {
 	r.Cloud.Settle()
 	var errs []error
 	for _, n := range r.all(true) {
-		errs = append(errs, n.Destroy(), n.imds.Close())
+		errs = append(errs, n.Destroy(), n.close())
 	}
-	return errors.Join(append(errs, r.S3.Close(), r.guard.Close(), r.api.Close())...)
+	return errors.Join(append(errs, r.S3.Close(), r.guard.Close(), r.api.Close(), r.net.close())...)
 }
 
 // launched turns an instance into a node. It runs on the cloud's goroutine.
@@ -184,11 +193,11 @@ func (r *Region) build(i *cloud.Instance) (*instance, error) {
 	if err := r.attachAwaited(i, root); err != nil {
 		return nil, err
 	}
-	imds, err := r.Cloud.ServeIMDS(context.Background(), i.ID, imdsAddress(i.PrivateIP))
-	if err != nil {
+	n := &instance{zone: i.Zone}
+	if err := r.connect(n, i); err != nil {
 		return nil, err
 	}
-	n := node.New(node.Options{
+	o := node.Options{
 		ID:     i.ID,
 		Root:   root,
 		Log:    filepath.Join(r.options.Dir, "nodes", i.ID, "agent.log"),
@@ -199,9 +208,41 @@ func (r *Region) build(i *cloud.Instance) (*instance, error) {
 			"HOME=" + filepath.Join(root, "root"),
 			"TMPDIR=" + os.TempDir(),
 		},
-	})
-	if err := n.Start(); err != nil {
-		return nil, errors.Join(err, imds.Close())
 	}
-	return &instance{Node: n, imds: imds, zone: i.Zone}, nil
+	if n.net != nil {
+		o.Args = append([]string{"--net=" + n.net.Namespace(), "--", o.Binary}, o.Args...)
+		o.Binary = "nsenter"
+	}
+	n.Node = node.New(o)
+	if err := n.Start(); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+// connect gives an instance its network and its metadata.
+func (r *Region) connect(n *instance, i *cloud.Instance) (err error) {
+	ctx := context.Background()
+	if r.net.vpc == nil {
+		n.imds, err = r.Cloud.ServeIMDS(ctx, i.ID, imdsAddress(i.PrivateIP))
+		return err
+	}
+	if n.net, err = r.net.vpc.Attach(i.PrivateIP); err != nil {
+		return err
+	}
+	l, err := n.net.ListenIMDS(ctx)
+	if err != nil {
+		return errors.Join(err, n.net.Close())
+	}
+	n.imds = cloud.ServeOn(ctx, l, r.Cloud.IMDS(i.ID))
+	return nil
+}
+
+// close takes an instance's metadata and network away.
+func (n *instance) close() error {
+	err := n.imds.Close()
+	if n.net != nil {
+		err = errors.Join(err, n.net.Close())
+	}
+	return err
 }
