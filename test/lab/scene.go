@@ -20,11 +20,12 @@ type scene struct {
 	name, title string
 	masters     int // it begins with so many at most
 	play        func(*stage, context.Context) error
+	checks      string // the title of all checks after it; empty: it has its own
 }
 
 var scenes = []scene{
-	{"one", "the only master dies, with its disk", 1, (*stage).one},
-	{"three", "two more masters; the leader dies; then all three at once", 3, (*stage).three},
+	{"one", "the only master dies, with its disk", 1, (*stage).one, ""},
+	{"three", "two more masters; the leader dies; then all three at once", 3, (*stage).three, "checks, with three masters"},
 }
 
 func sceneNames() string {
@@ -90,8 +91,18 @@ func play(ctx context.Context, s *stage, chosen []scene) error {
 			return fmt.Errorf("scene %s: %w", scene.name, err)
 		}
 	}
-	if len(s.losses) == 0 {
+	if len(chosen) == 0 {
 		return nil
+	}
+	if err := s.peers(ctx); err != nil {
+		return err
+	}
+	if last := chosen[len(chosen)-1]; last.checks != "" {
+		s.suite.Requests = counts(s.region)
+		s.section(last.checks)
+		if err := s.suite.Run(ctx, s.check); err != nil {
+			return err
+		}
 	}
 	const row = "  %-22s %14s   %-31s %-17s %s"
 	s.line("")

@@ -26,6 +26,11 @@ func (s *stage) one(ctx context.Context) error {
 		return err
 	}
 	running := verify.Keep(others)
+	followers, err := s.follow(ctx, lost)
+	if err != nil {
+		return err
+	}
+	defer followers.stop()
 	killed, err := s.kill(lost)
 	if err != nil {
 		return err
@@ -38,8 +43,10 @@ func (s *stage) one(ctx context.Context) error {
 	if err := s.picture(ctx, s.masters()[0], "master-rebuilt"); err != nil {
 		return err
 	}
-	newcomer := s.newMinion(ctx)
-	return errors.Join(newcomer, s.compare(ctx, client, "the only master", before, took), s.goOn(ctx, running))
+	if err := errors.Join(s.newMinion(ctx), followers.settle(ctx, killed)); err != nil {
+		return err
+	}
+	return errors.Join(s.compare(ctx, client, "the only master", before, took), followers.told(0), s.goOn(ctx, running))
 }
 
 // newMinion has one more minion join, through whatever master there is now.

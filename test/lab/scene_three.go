@@ -35,13 +35,10 @@ func (s *stage) three(ctx context.Context) error {
 		return err
 	}
 	kept, err := running.Check()
-	err = s.told("minions", fmt.Sprintf("go on: %d processes, all as before", kept), err)
-	s.suite.Requests = counts(s.region)
-	s.section("checks, with three masters")
-	return errors.Join(err, s.suite.Run(ctx, s.check))
+	return s.told("minions", fmt.Sprintf("go on: %d processes, all as before", kept), err)
 }
 
-// loseLeader takes the leader away while somebody writes. What was acknowledged is there, the generation stays, and there are
+// loseLeader takes the leader away while somebody writes and the minions have their answers from it. What was acknowledged is there, the generation stays, and there are
 // three members again.
 func (s *stage) loseLeader(ctx context.Context, before held) error {
 	record, err := s.etcd.Lineage(ctx)
@@ -58,15 +55,24 @@ func (s *stage) loseLeader(ctx context.Context, before held) error {
 		return err
 	}
 	defer client.Close()
+	followers, err := s.follow(ctx, []*node.Node{leader})
+	if err != nil {
+		return err
+	}
+	defer followers.stop()
 	writer := startWriter(ctx, client)
 	defer writer.stop()
-	if _, err := s.kill([]*node.Node{leader}); err != nil {
+	killed, err := s.kill([]*node.Node{leader})
+	if err != nil {
 		return err
 	}
 	if err := s.ready(ctx, "replace", 3, []*node.Node{leader}); err != nil {
 		return err
 	}
 	writer.stop()
+	if err := followers.settle(ctx, killed); err != nil {
+		return err
+	}
 	now, err := s.etcd.Lineage(ctx)
 	if err != nil {
 		return err
@@ -82,6 +88,7 @@ func (s *stage) loseLeader(ctx context.Context, before held) error {
 			count(len(writer.acknowledged)), duration(writer.longest)), writer.check(ctx, client)),
 		s.told("lineage", fmt.Sprintf("generation %d, as before; %s", now.Generation, voters(now)),
 			wrongIf(now.Generation != record.Generation || now.State != etcd.Running || voters(now) != "3 voters", "%+v", now)),
+		followers.told(goOnLimit),
 	)
 }
 
@@ -117,6 +124,11 @@ func (s *stage) loseAll(ctx context.Context) error {
 	if err := s.stored(ctx, &before); err != nil {
 		return err
 	}
+	followers, err := s.follow(ctx, lost)
+	if err != nil {
+		return err
+	}
+	defer followers.stop()
 	killed, err := s.kill(lost)
 	if err != nil {
 		return err
@@ -126,7 +138,10 @@ func (s *stage) loseAll(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	return errors.Join(s.picturesOfAll(ctx), s.compare(ctx, client, "all three masters", before, took))
+	if err := errors.Join(s.picturesOfAll(ctx), followers.settle(ctx, killed)); err != nil {
+		return err
+	}
+	return errors.Join(s.compare(ctx, client, "all three masters", before, took), followers.told(0))
 }
 
 // picturesOfAll draws the boot of the master that restored, and of those that joined it.

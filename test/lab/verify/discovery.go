@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"rekindle/agent/status"
@@ -88,15 +89,61 @@ func (s *Suite) knows(n *node.Node, nodes int, masters []string) (*status.Discov
 		}
 		want = []string{host}
 	}
-	var got []string
-	for line := range bytes.Lines(hosts) {
-		if fields := bytes.Fields(line); len(fields) == 2 && string(fields[1]) == name {
-			got = append(got, string(fields[0]))
-		}
-	}
+	got := addressesOf(hosts, name)
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
 		return nil, fmt.Errorf("/etc/hosts: %s is %v, not %v", name, got, want)
 	}
 	return d, nil
+}
+
+// addressesOf are those that a hosts file has for a name.
+func addressesOf(hosts []byte, name string) (addresses []string) {
+	for line := range bytes.Lines(hosts) {
+		if fields := bytes.Fields(line); len(fields) == 2 && string(fields[1]) == name {
+			addresses = append(addresses, string(fields[0]))
+		}
+	}
+	return addresses
+}
+
+// Place is where a node says who the masters are.
+type Place struct {
+	Name    string
+	Masters []string // their addresses, in order
+}
+
+// Places are all of a node's, which has a proxy at its own address: its block in /etc/hosts, the file for the pods' DNS, and
+// what `rekindle status --peers` shows.
+func Places(n *node.Node, cluster, own string) ([]Place, error) {
+	const pods = "/run/rekindle/hosts"
+	hosts, err := os.ReadFile(n.Path("/etc/hosts"))
+	if err != nil {
+		return nil, err
+	}
+	_, hosts, _ = bytes.Cut(hosts, []byte("# BEGIN rekindle names\n"))
+	hosts, _, _ = bytes.Cut(hosts, []byte("# END rekindle names\n"))
+	block := Place{Name: "/etc/hosts"}
+	for line := range bytes.Lines(hosts) {
+		if address, _, _ := strings.Cut(string(line), " "); address != own { // api.internal is the proxy
+			block.Masters = append(block.Masters, address)
+		}
+	}
+	names, err := os.ReadFile(n.Path(pods))
+	if err != nil {
+		return nil, err
+	}
+	peers, err := status.ReadPeers(n.Path("/run/rekindle/peers.json"))
+	if err != nil {
+		return nil, err
+	}
+	shown := Place{Name: "status --peers"}
+	for _, p := range peers.Filter([]string{"master"}, []string{"alive", "suspect"}).Peers {
+		shown.Masters = append(shown.Masters, p.Addresses[0])
+	}
+	places := []Place{block, {pods, addressesOf(names, "api.internal."+cluster)}, shown}
+	for i := range places {
+		slices.Sort(places[i].Masters)
+	}
+	return places, nil
 }
