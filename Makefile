@@ -4,19 +4,33 @@ GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT    := $(GO) tool -modfile=test/tools/go.mod golangci-lint
 APT     := awscli openssl spin
+# What packages, images, machines and networks of namespaces take besides.
+MACHINES_APT := debootstrap dnsmasq-base extlinux fdisk iproute2 lintian openssh-client packer qemu-system-x86 qemu-utils rpm \
+                syslinux-common systemd-container
+# Tests that need root and machines: each has its target and its build tag.
+TAGGED  := machine image vm fleet network
 # The race detector needs cgo; the agent itself is built without it.
 TESTFLAGS ?= -race -timeout 20m
 
-.PHONY: help build test lint demo deps bench-boot bench-assets bench-join bench-restore bench-backup bench-rebuild bench-gossip bench-failover golden clean
+.PHONY: help build test lint demo deps deps-machines packages image ami-check $(addprefix test-,$(TAGGED)) bench-boot bench-assets \
+        bench-join bench-restore bench-backup bench-rebuild bench-gossip bench-failover golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 deps: ## install what tests and benchmarks need from Debian (root, apt) and fetch the Go modules
-	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
-	 if [ -n "$$missing" ]; then echo "apt-get install" $$missing; \
-	   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+	$(call install,$(APT))
 	@$(GO) mod download && cd test && $(GO) mod download && (cd alerts && $(GO) mod download) && cd tools && $(GO) mod download
+
+deps-machines: ## install what packages, images and machines need from Debian besides (root, apt)
+	$(call install,$(MACHINES_APT))
+
+# install has Debian's packages installed that are missing.
+define install
+@missing=$$(for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+ if [ -n "$$missing" ]; then echo "apt-get install" $$missing; \
+   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
 
 build: ## build bin/rekindle, static and stripped, and print its size
 	@mkdir -p bin
@@ -37,9 +51,35 @@ lint: ## gofmt, go vet, golangci-lint (depguard keeps agent/plan pure)
 	$(LINT) run --allow-parallel-runners ./...
 	cd test && $(GO) tool -modfile=tools/go.mod golangci-lint run --allow-parallel-runners -c ../.golangci.yml ./...
 	cd test/alerts && $(GO) tool -modfile=../tools/go.mod golangci-lint run --allow-parallel-runners -c ../../.golangci.yml ./...
+	cd test && $(GO) tool -modfile=tools/go.mod golangci-lint run --allow-parallel-runners -c ../.golangci.yml \
+	  --build-tags "$(TAGGED)" $(TAGGED:%=./%/...)
 
 demo: build ## boot a cluster on an embedded AWS, and kill its masters, one and all; no root, no network
 	cd test && $(GO) run ./lab --binary ../bin/rekindle --dir ../out/demo
+
+packages: build ## make a deb and an rpm of bin/rekindle in out/packages
+	systemd/package/build.sh bin/rekindle "$(VERSION)" $$($(GO) env GOARCH) out/packages
+
+ami-check: ## have Debian's Packer read the templates of packer/
+	packer/check.sh
+
+image: build ## build a disk image for QEMU from a debootstrap base, with stand-ins for Kubernetes (root)
+	cd test && $(GO) run ./image
+
+test-machine: build ## machines with systemd as PID 1: units, sandbox, packages (root)
+	cd test && $(GO) test -count=1 -v -timeout 20m -tags machine ./machine
+
+test-image: build ## the image: what it holds, its boot in QEMU, and Packer's own build of it (root)
+	cd test && $(GO) test -count=1 -v -timeout 30m -tags image ./image
+
+test-network: build ## clusters in network namespaces with loss, delay and partitions (root)
+	cd test && $(GO) test -count=1 -v -timeout 20m -tags network ./network
+
+test-vm: build ## the image in virtual machines whose power fails while they boot and restore (root)
+	cd test && $(GO) test -count=1 -v -timeout 30m -tags vm ./vm
+
+test-fleet: build ## Auto Scaling groups of machines that are killed, cut off and replaced (root)
+	cd test && $(GO) test -count=1 -v -timeout 30m -tags fleet ./fleet
 
 bench-boot: build ## time, requests and memory of a boot with a warm cache
 	cd test && $(GO) run ./bench/boot --binary ../bin/rekindle
