@@ -85,7 +85,7 @@ func (g *Gossip) exchange(ctx context.Context) {
 			return
 		case <-time.After(wait):
 		}
-		if at, ok := g.members.any(); ok {
+		if at, ok := g.members.random(); ok {
 			if _, err := g.Join(ctx, []Seed{{At: at}}); err != nil {
 				g.log.Debug("gossip: exchange", "err", err)
 			}
@@ -195,8 +195,8 @@ func (m *members) living() map[netip.AddrPort]bool {
 	return living
 }
 
-// any is the address of one of the other members that live, at random; false when there is none.
-func (m *members) any() (at netip.AddrPort, ok bool) {
+// random is the address of any of the other members that live; false when there is none.
+func (m *members) random() (at netip.AddrPort, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := 0
