@@ -9,10 +9,6 @@ import (
 	"slices"
 	"time"
 
-	awssdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-
 	"rekindle/agent/discovery"
 	"rekindle/agent/discovery/gossip"
 	"rekindle/agent/discovery/route53"
@@ -151,6 +147,8 @@ func (f *finding) lookup(ctx context.Context, name string) []netip.Addr {
 // gossipSeeds are where gossip may be joined. EC2 is asked by masters only, and only while they are alone: minions have no right
 // to, and the others know somebody.
 func (f *finding) gossipSeeds(ctx context.Context) []gossip.Seed {
+	ctx, cancel := context.WithTimeout(ctx, seedEvery/2) // the peers on disk wait for the seeds
+	defer cancel()
 	port := uint16(f.n.config.Discovery.Gossip.Port)
 	var all []gossip.Seed
 	add := func(through string, addresses ...netip.Addr) {
@@ -174,7 +172,7 @@ func (f *finding) gossipSeeds(ctx context.Context) []gossip.Seed {
 	f.mu.Lock()
 	alone := f.gossip == nil || f.gossip.Living() < 2
 	f.mu.Unlock()
-	if f.own.API != "" && alone {
+	if f.own.API != "" && alone && f.ec2.due() {
 		tagged, err := f.tagged(ctx, nil)
 		if err != nil {
 			f.Logger.Info("instances of this cluster", "error", err)
@@ -184,34 +182,6 @@ func (f *finding) gossipSeeds(ctx context.Context) []gossip.Seed {
 		}
 	}
 	return all
-}
-
-// tagged are the addresses of the cluster's running instances, by EC2's word; of those in among only, unless that is nil.
-func (f *finding) tagged(ctx context.Context, among []netip.Addr) ([][]netip.Addr, error) {
-	filter := func(name string, values ...string) types.Filter { return types.Filter{Name: &name, Values: values} }
-	ask := &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("instance-state-name", "pending", "running", "stopping", "stopped")}}
-	if among == nil {
-		ask.Filters = []types.Filter{filter("instance-state-name", "pending", "running"), filter("tag:rekindle:cluster", f.n.config.Cluster)}
-	} else {
-		ask.Filters = append(ask.Filters, filter("private-ip-address", texts(among)...))
-	}
-	var all [][]netip.Addr
-	for {
-		page, err := f.n.clients.EC2().DescribeInstances(ctx, ask)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range page.Reservations {
-			for _, i := range r.Instances {
-				if address, err := netip.ParseAddr(awssdk.ToString(i.PrivateIpAddress)); err == nil {
-					all = append(all, []netip.Addr{address})
-				}
-			}
-		}
-		if ask.NextToken = page.NextToken; awssdk.ToString(ask.NextToken) == "" {
-			return all, nil
-		}
-	}
 }
 
 // keepZone has this master keep the cluster's names in Route 53, where there is a zone.
@@ -240,20 +210,4 @@ func (f *finding) keepZone() {
 			f.Logger.Error("route53", "error", err)
 		}
 	})
-}
-
-// gone are those of the addresses that no instance has that could come back.
-func (f *finding) gone(ctx context.Context, addresses []netip.Addr) ([]netip.Addr, error) {
-	there, err := f.tagged(ctx, addresses)
-	if err != nil {
-		return nil, err
-	}
-	held := slices.Concat(there...)
-	if !slices.ContainsFunc(f.own.Addresses, func(a netip.Addr) bool { return slices.Contains(addresses, a) }) {
-		// EC2 must find this instance by its own address: a wrong account or VPC finds nobody.
-		if own, err := f.tagged(ctx, f.own.Addresses[:1]); err != nil || len(own) == 0 {
-			return nil, err
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return slices.Contains(held, a) }), nil
 }

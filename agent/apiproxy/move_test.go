@@ -37,9 +37,7 @@ func TestDeathResets(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := r.counter("failures_total", failDown); n != 3 {
-		t.Errorf("counted %v", n)
-	}
+	eventually(t, "all are counted", func() bool { return r.counter("failures_total", failDown) == 3 })
 	for range 5 {
 		if _, name := r.connect(); name != "mb" {
 			t.Error(name)

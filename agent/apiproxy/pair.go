@@ -6,10 +6,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sys/unix"
 )
 
 // pair is a client's connection and the one to the backend that it is carried by.
@@ -31,27 +29,19 @@ func (c *pair) carry() (lost bool) {
 	return c.lost.Load()
 }
 
-// copy forwards one way, and the end of the stream after it. The other way goes on. The data stays in the kernel (splice):
-// nothing may wrap the connections. Splice is told of bytes that are there, as it would hold a pipe while it waits:
-// two descriptors and 10 kB for every idle connection and direction.
+// copy forwards one way, and the end of the stream after it. The other way goes on.
 func (c *pair) copy(to, from *net.TCPConn, count prometheus.Counter) {
-	wait, err := newWaiter(from)
+	s, err := newStream(to, from)
 	for err == nil {
 		var n int
-		if n, err = wait.readable(); err != nil {
-			if from == c.server && !errors.Is(err, net.ErrClosed) {
-				c.lost.Store(true)
-			}
-			break
-		}
-		if n == 0 {
-			err = to.CloseWrite()
-			break
-		}
-		var moved int64
-		moved, err = to.ReadFrom(&io.LimitedReader{R: from, N: int64(n)})
-		c.moved.Add(moved)
-		count.Add(float64(moved))
+		n, err = s.move()
+		c.moved.Add(int64(n))
+		count.Add(float64(n))
+	}
+	if errors.Is(err, io.EOF) {
+		err = to.CloseWrite()
+	} else if s != nil && s.lost && from == c.server && !errors.Is(err, net.ErrClosed) {
+		c.lost.Store(true)
 	}
 	if err != nil {
 		c.reset()
@@ -81,39 +71,4 @@ func (c *pair) close() (did bool) {
 func reset(conn *net.TCPConn) {
 	_ = conn.SetLinger(0) // fails on what is closed already
 	_ = conn.Close()
-}
-
-// waiter waits for a connection's bytes without reading them.
-type waiter struct {
-	conn syscall.RawConn
-	n    int
-	err  error
-}
-
-func newWaiter(conn *net.TCPConn) (*waiter, error) {
-	raw, err := conn.SyscallConn()
-	return &waiter{conn: raw}, err
-}
-
-// readable waits until there is something to read and returns how many bytes; 0: the stream ended.
-func (w *waiter) readable() (int, error) {
-	if err := w.conn.Read(w.peek); err != nil {
-		return 0, err
-	}
-	return w.n, w.err
-}
-
-// peek tells whether the wait is over.
-func (w *waiter) peek(fd uintptr) bool {
-	if w.n, w.err = unix.IoctlGetInt(int(fd), unix.SIOCINQ); w.n > 0 || w.err != nil {
-		return true
-	}
-	// Nothing yet, the end, or an error?
-	var one [1]byte
-	for {
-		w.n, _, w.err = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK)
-		if !errors.Is(w.err, unix.EINTR) {
-			return !errors.Is(w.err, unix.EAGAIN)
-		}
-	}
 }

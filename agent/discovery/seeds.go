@@ -48,15 +48,15 @@ func Announce(ctx context.Context, records store.Records, self Seed) error {
 	})
 }
 
-// Withdraw takes the seed of an instance out, as a master does that is shut down. One that is not there is no error, nor
-// is a record that cannot be understood.
-func Withdraw(ctx context.Context, records store.Records, instance string) error {
-	own := func(s Seed) bool { return s.Instance == instance }
+// Withdraw takes the seeds of instances that are no more out. One that is not there is no error, nor is a record that cannot
+// be understood.
+func Withdraw(ctx context.Context, records store.Records, instances ...string) error {
+	gone := func(s Seed) bool { return slices.Contains(instances, s.Instance) }
 	return change(ctx, records, "withdraw", func(seeds []Seed) []Seed {
-		if !slices.ContainsFunc(seeds, own) {
+		if !slices.ContainsFunc(seeds, gone) {
 			return nil
 		}
-		return slices.DeleteFunc(seeds, own)
+		return slices.DeleteFunc(seeds, gone)
 	})
 }
 

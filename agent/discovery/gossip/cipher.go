@@ -170,24 +170,25 @@ func streamSize(header []byte) int {
 const manyNonces = 8192
 
 // nonces remembers the random numbers of the last messages. What is replayed later than that is for the incarnation
-// numbers of memberlist.
+// numbers of memberlist. Eight bytes of each tell them apart.
 type nonces struct {
 	mu       sync.Mutex
-	new, old map[[nonceSize]byte]struct{}
+	new, old map[uint64]struct{}
 }
 
 // again remembers a nonce and tells whether it was there.
 func (n *nonces) again(nonce [nonceSize]byte) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, isNew := n.new[nonce]
-	_, isOld := n.old[nonce]
+	start := binary.BigEndian.Uint64(nonce[:])
+	_, isNew := n.new[start]
+	_, isOld := n.old[start]
 	if isNew || isOld {
 		return true
 	}
 	if n.new == nil || len(n.new) == manyNonces {
-		n.new, n.old = map[[nonceSize]byte]struct{}{}, n.new
+		n.new, n.old = map[uint64]struct{}{}, n.new
 	}
-	n.new[nonce] = struct{}{}
+	n.new[start] = struct{}{}
 	return false
 }

@@ -72,21 +72,23 @@ func (g *Gossip) heal(ctx context.Context) {
 // the cluster: a member has about 190 bytes, which travel four times in each interval.
 func (g *Gossip) exchange(ctx context.Context) {
 	for n := 0; ; n++ {
-		living := g.members.living()
-		wait := max(healInterval, time.Duration(len(living))*time.Second)
+		wait := max(healInterval, time.Duration(g.Living())*time.Second)
 		if n < len(firstExchanges) {
 			wait = firstExchanges[n]
+		}
+		wait = wait/2 + rand.N(wait)
+		if n == len(firstExchanges) {
+			wait = rand.N(wait) // nodes that started together are from here on as good as independent
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait/2 + rand.N(wait)):
+		case <-time.After(wait):
 		}
-		for at := range g.members.living() { // any one of them
+		if at, ok := g.members.random(); ok {
 			if _, err := g.Join(ctx, []Seed{{At: at}}); err != nil {
 				g.log.Debug("gossip: exchange", "err", err)
 			}
-			break
 		}
 	}
 }
@@ -191,6 +193,21 @@ func (m *members) living() map[netip.AddrPort]bool {
 		}
 	}
 	return living
+}
+
+// random is the address of any of the other members that live; false when there is none.
+func (m *members) random() (at netip.AddrPort, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	seen := 0
+	for _, is := range m.all {
+		if is.living() && is.peer.Instance != m.self {
+			if seen++; rand.IntN(seen) == 0 {
+				at = is.at
+			}
+		}
+	}
+	return at, seen > 0
 }
 
 // missing are peers that died and did not leave: the one that died last, and then the others in any order.

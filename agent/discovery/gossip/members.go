@@ -1,9 +1,6 @@
 package gossip
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -24,17 +21,20 @@ const (
 	stragglers = time.Minute
 )
 
-// errRefused makes memberlist ignore a node.
-var errRefused = errors.New("refused")
-
 // member is what is known of an instance.
 type member struct {
-	meta
-	said    []byte         // meta as it came
-	at      netip.AddrPort // of its gossip
+	claim
 	state   discovery.State
 	since   time.Time
 	through string
+	doubted *doubted // that it lives again
+}
+
+// claim is what was heard of an instance.
+type claim struct {
+	meta
+	said []byte         // meta as it came
+	at   netip.AddrPort // of its gossip
 }
 
 func (m *member) living() bool { return m.state == discovery.Alive || m.state == discovery.Suspect }
@@ -50,6 +50,12 @@ type run struct {
 	id       uint32
 }
 
+// ending is how and when a run ended: in order, or because another one took its place.
+type ending struct {
+	at   time.Time
+	left bool
+}
+
 // members is what memberlist's events add up to. It implements the delegates, which memberlist calls under its own lock:
 // none of them may call memberlist.
 type members struct {
@@ -59,7 +65,8 @@ type members struct {
 
 	mu      sync.Mutex
 	all     map[string]*member
-	ended   map[run]time.Time
+	ended   map[run]ending
+	doubts  chan struct{}             // somebody is said to live again
 	through map[netip.AddrPort]string // how the seeds that answered were found
 	first   string                    // the first of them: the others of the cluster were learned through it
 	changed chan struct{}
@@ -69,145 +76,10 @@ type members struct {
 func newMembers(cluster, self string, refused func(string, net.Addr)) *members {
 	return &members{
 		cluster: cluster, self: self, refused: refused, conflicted: func() {},
-		all: map[string]*member{}, ended: map[run]time.Time{}, through: map[netip.AddrPort]string{},
+		all: map[string]*member{}, ended: map[run]ending{}, doubts: make(chan struct{}, 1), through: map[netip.AddrPort]string{},
 		changed: make(chan struct{}, 1), events: map[string]uint64{},
 	}
 }
-
-// NotifyAlive implements memberlist.AliveDelegate: it is asked before anything about a node is believed.
-func (m *members) NotifyAlive(n *memberlist.Node) error {
-	if n.Name == m.self {
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	is, known := m.all[n.Name]
-	if known && is.state == discovery.Alive && bytes.Equal(is.said, n.Meta) && is.sameAddress(n) {
-		return nil // as nearly always: each piece of news comes a dozen times
-	}
-	said, from, err := m.read(n)
-	if err != nil {
-		return err
-	}
-	// A process that left never comes back. What tells of it a while later is no straggler: somebody repeats it.
-	if at, ended := m.ended[run{n.Name, said.run}]; ended {
-		if time.Since(at) > stragglers {
-			m.refused(refusedReplayed, from)
-		}
-		return errRefused
-	}
-	if said.leaving && (!known || !is.living()) {
-		if known && is.run == said.run {
-			m.left(is) // the news of its end came first
-		}
-		return errRefused
-	}
-	if known && is.state == discovery.Suspect && is.run == said.run {
-		m.become(is, discovery.Alive) // memberlist tells of no refutation
-	}
-	return nil
-}
-
-// read is what a node says of itself; what makes no sense is counted.
-func (m *members) read(n *memberlist.Node) (meta, net.Addr, error) {
-	addr, ok := netip.AddrFromSlice(n.Addr)
-	from := net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, n.Port))
-	said, err := decode(m.cluster, n.Name, n.Meta)
-	if err == nil && !ok {
-		err = fmt.Errorf("an address of %d bytes", len(n.Addr))
-	}
-	if err == nil {
-		err = checkAddress(addr)
-	}
-	if err == nil {
-		return said, from, nil
-	}
-	reason := refusedMalformed
-	if errors.Is(err, errCluster) {
-		reason = refusedCluster
-	}
-	m.refused(reason, from)
-	return said, from, err
-}
-
-// NotifyJoin implements memberlist.EventDelegate.
-func (m *members) NotifyJoin(n *memberlist.Node) { m.heard(n, "join") }
-
-// NotifyUpdate implements memberlist.EventDelegate.
-func (m *members) NotifyUpdate(n *memberlist.Node) { m.heard(n, "update") }
-
-func (m *members) heard(n *memberlist.Node, event string) {
-	said, err := decode(m.cluster, n.Name, n.Meta)
-	if err != nil {
-		return // NotifyAlive refused it before
-	}
-	addr, _ := netip.AddrFromSlice(n.Addr)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	is := m.all[n.Name]
-	if is == nil {
-		is = &member{}
-		m.all[n.Name] = is
-	}
-	is.said = bytes.Clone(n.Meta)
-	is.meta, is.at = said, netip.AddrPortFrom(addr.Unmap(), n.Port)
-	if !is.living() && n.Name != m.self {
-		is.through = m.through[is.at]
-		if is.through == "" {
-			is.through = m.first
-		}
-	}
-	m.events[event]++
-	m.become(is, discovery.Alive)
-}
-
-// NotifyLeave implements memberlist.EventDelegate. memberlist does not tell whether a node died or left; the metadata of
-// one that left said before that it would.
-func (m *members) NotifyLeave(n *memberlist.Node) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	is := m.all[n.Name]
-	if is == nil {
-		return
-	}
-	m.events["leave"]++
-	if is.leaving {
-		m.left(is)
-		return
-	}
-	m.become(is, discovery.Dead)
-}
-
-// NotifyConflict implements memberlist.ConflictDelegate.
-func (m *members) NotifyConflict(existing, _ *memberlist.Node) {
-	m.mu.Lock()
-	m.events["conflict"]++
-	m.mu.Unlock()
-	if existing.Name == m.self {
-		m.conflicted()
-	}
-}
-
-// suspect is called when a probe of ours got no answer.
-func (m *members) suspect(instance string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if is := m.all[instance]; is != nil && is.state == discovery.Alive {
-		m.become(is, discovery.Suspect)
-	}
-}
-
-// NotifyPingComplete implements memberlist.PingDelegate.
-func (m *members) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if is := m.all[n.Name]; is != nil && is.state == discovery.Suspect {
-		m.become(is, discovery.Alive)
-	}
-}
-
-// AckPayload implements memberlist.PingDelegate.
-func (m *members) AckPayload() []byte { return nil }
 
 // become notes a state, and that something changed. The caller holds mu.
 func (m *members) become(is *member, state discovery.State) {
@@ -223,9 +95,25 @@ func (m *members) become(is *member, state discovery.State) {
 	}
 }
 
+// believe takes over what was heard of a member, and that it lives. The caller holds mu.
+func (m *members) believe(is *member, news claim) {
+	if is.peer.Instance != "" && is.run != news.run {
+		m.ended[run{is.peer.Instance, is.run}] = ending{at: time.Now()}
+	}
+	delete(m.ended, run{news.peer.Instance, news.run})
+	is.claim, is.doubted = news, nil
+	if !is.living() && is.peer.Instance != m.self {
+		is.through = m.through[is.at]
+		if is.through == "" {
+			is.through = m.first
+		}
+	}
+	m.become(is, discovery.Alive)
+}
+
 // left notes that the process of a member is gone for good. The caller holds mu.
 func (m *members) left(is *member) {
-	m.ended[run{is.peer.Instance, is.run}] = time.Now()
+	m.ended[run{is.peer.Instance, is.run}] = ending{time.Now(), true}
 	m.become(is, discovery.Left)
 }
 
@@ -243,8 +131,8 @@ func (m *members) forget() {
 			delete(m.all, is.peer.Instance)
 		}
 	}
-	for r, at := range m.ended {
-		if time.Since(at) > keptGone || len(m.ended) > 4*maxGone {
+	for r, end := range m.ended {
+		if time.Since(end.at) > keptGone || len(m.ended) > 8*maxGone {
 			delete(m.ended, r)
 		}
 	}
@@ -289,6 +177,18 @@ func (m *members) answered(s Seed) {
 			is.through = through
 		}
 	}
+}
+
+// alive is how many of the other members count.
+func (m *members) alive() (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, is := range m.all {
+		if is.living() && is.peer.Instance != m.self {
+			n++
+		}
+	}
+	return n
 }
 
 // count is how many members are in each state.

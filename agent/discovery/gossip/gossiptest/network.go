@@ -29,6 +29,9 @@ const (
 type Network struct {
 	// Latency is of one way; each packet takes between half and one and a half of it.
 	Latency time.Duration
+	// Tick, if any, delays packets to the next multiple of it. Many arrive at once then, and a bubble of synctest, which
+	// begins anew at each moment at which something happens, has fewer of those and work for all processors.
+	Tick time.Duration
 	// Loss is the part of the packets, 0 to 1, that get lost.
 	Loss float64
 	// Packet sees each packet that is sent; nil: nobody does.
@@ -37,6 +40,16 @@ type Network struct {
 	mu      sync.RWMutex
 	nodes   map[netip.AddrPort]*Transport
 	blocked func(from, to netip.AddrPort) bool
+	lost    func(data []byte) bool
+
+	underWay sync.Mutex
+	due      map[time.Time][]delivery // with Tick: by when they arrive
+}
+
+// delivery is a packet under way.
+type delivery struct {
+	to     *Transport
+	packet *memberlist.Packet
 }
 
 // Block drops what a rule is true of, in its direction, until the next call; nil: nothing. Connections that are open stay.
@@ -44,6 +57,13 @@ func (n *Network) Block(rule func(from, to netip.AddrPort) bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.blocked = rule
+}
+
+// Lose drops packets of which a rule is true, until the next call; nil: none. Connections are not concerned.
+func (n *Network) Lose(rule func(data []byte) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lost = rule
 }
 
 // Transport is one node's end. It implements memberlist.NodeAwareTransport.
@@ -76,18 +96,47 @@ func (n *Network) Transport(at netip.AddrPort) *Transport {
 // Send delivers a packet to a node, from any address.
 func (n *Network) Send(from, to netip.AddrPort, data []byte) {
 	peer, open := n.route(from, to)
-	if !open || peer == nil || n.Loss > 0 && rand.Float64() < n.Loss {
+	if !open || peer == nil || n.Loss > 0 && rand.Float64() < n.Loss || n.loses(data) {
 		return
 	}
-	packet := &memberlist.Packet{Buf: data, From: net.UDPAddrFromAddrPort(from)}
-	time.AfterFunc(n.latency(), func() {
-		packet.Timestamp = time.Now()
-		peer.bytes.Add(uint64(len(data) + packetHeaders))
-		select {
-		case peer.packets <- packet:
-		default:
+	d := delivery{peer, &memberlist.Packet{Buf: data, From: net.UDPAddrFromAddrPort(from)}}
+	if n.Tick == 0 {
+		time.AfterFunc(n.latency(), d.arrive)
+		return
+	}
+	at := time.Now().Add(n.latency()).Truncate(n.Tick).Add(n.Tick)
+	n.underWay.Lock()
+	defer n.underWay.Unlock()
+	if n.due == nil {
+		n.due = map[time.Time][]delivery{}
+	}
+	if n.due[at] = append(n.due[at], d); len(n.due[at]) > 1 {
+		return
+	}
+	time.AfterFunc(time.Until(at), func() {
+		n.underWay.Lock()
+		all := n.due[at]
+		delete(n.due, at)
+		n.underWay.Unlock()
+		for _, d := range all {
+			d.arrive()
 		}
 	})
+}
+
+func (d delivery) arrive() {
+	d.packet.Timestamp = time.Now()
+	d.to.bytes.Add(uint64(len(d.packet.Buf) + packetHeaders))
+	select {
+	case d.to.packets <- d.packet:
+	default:
+	}
+}
+
+func (n *Network) loses(data []byte) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.lost != nil && n.lost(data)
 }
 
 func (n *Network) latency() time.Duration {
