@@ -72,6 +72,7 @@ func fullPeers() *Peers {
 	}
 	peers[2].API, peers[2].Etcd, peers[2].State, peers[2].Since = "unhealthy", "starting", "suspect", at(7196)
 	peers[5].State, peers[5].Since = "dead", at(7000)
+	peers[6].API, peers[6].Etcd = "healthy", "healthy" // what it said last
 	peers[6].State, peers[6].Since, peers[6].Role = "left", at(6900), "master"
 	peers[7].State, peers[7].Since = "dead", at(6000) // longer ago than is counted
 	return &Peers{Version: PeersVersion, Written: at(7190), Self: "i-0abc12de34f567801", Peers: peers}

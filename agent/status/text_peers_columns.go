@@ -26,7 +26,16 @@ type column struct {
 
 func peerColumns(p *page, self string, peers []Peer) []column {
 	named := slices.ContainsFunc(peers, func(peer Peer) bool { return peer.Node != "" && peer.Node != peer.Instance })
-	api, etcd := func(peer Peer) string { return peer.API }, func(peer Peer) string { return peer.Etcd }
+	// What a node that is gone said last is no longer so.
+	living := func(said func(Peer) string) func(Peer) string {
+		return func(peer Peer) string {
+			if peer.gone() {
+				return ""
+			}
+			return said(peer)
+		}
+	}
+	api, etcd := living(func(peer Peer) string { return peer.API }), living(func(peer Peer) string { return peer.Etcd })
 	return []column{
 		{heading: "INSTANCE", text: func(peer Peer) string { return peer.Instance }},
 		{heading: "NODE", rank: 5, text: func(peer Peer) string {

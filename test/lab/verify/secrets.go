@@ -67,31 +67,39 @@ func (s *Suite) secretsOf(ctx context.Context, n *node.Node) (keys, looked int, 
 	return len(own), len(said), errors.Join(errs...)
 }
 
-// privateKeys are the middle lines of every private key on a node, by path. It fails when another user could read one.
+// privateKeys are the middle lines of every private key on a node, by path. It fails when another user could read one. Files
+// that go meanwhile are passed over: the agent replaces its own all the time.
 func privateKeys(n *node.Node) (map[string][]byte, error) {
 	keys := map[string][]byte{}
 	err := filepath.WalkDir(n.Root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
+		if err == nil && entry.Type().IsRegular() {
+			err = addKeys(keys, strings.TrimPrefix(path, n.Root), path, entry)
 		}
-		info, err := entry.Info()
-		if err != nil || info.Size() > 64<<10 {
-			return err
+		if errors.Is(err, fs.ErrNotExist) && path != n.Root {
+			return nil
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, key := range keysIn(text) {
-			name := strings.TrimPrefix(path, n.Root)
-			if info.Mode().Perm() != 0o600 {
-				return fmt.Errorf("%s has mode %04o", name, info.Mode().Perm())
-			}
-			keys[name] = key
-		}
-		return nil
+		return err
 	})
 	return keys, err
+}
+
+// addKeys adds those of one file.
+func addKeys(keys map[string][]byte, name, path string, entry fs.DirEntry) error {
+	info, err := entry.Info()
+	if err != nil || info.Size() > 64<<10 {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for _, key := range keysIn(text) {
+		if info.Mode().Perm() != 0o600 {
+			return fmt.Errorf("%s has mode %04o", name, info.Mode().Perm())
+		}
+		keys[name] = key
+	}
+	return nil
 }
 
 // keysIn finds private keys, also those that are embedded in a kubeconfig.
