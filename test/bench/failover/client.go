@@ -49,9 +49,9 @@ func (c *client) first(ctx context.Context) (err error) {
 	return err
 }
 
-// poll asks every 100 ms, also while earlier requests have no answer, until ctx ends. Those that then have none count as
-// if they were answered at that moment.
-func (c *client) poll(ctx context.Context) {
+// poll asks every 100 ms, also while earlier requests have no answer, until beginning ends, and waits for the answers.
+// Requests that have none when ctx ends count as if they were answered at that moment.
+func (c *client) poll(beginning, ctx context.Context) {
 	defer c.http.CloseIdleConnections()
 	var under sync.WaitGroup
 	defer under.Wait()
@@ -59,7 +59,7 @@ func (c *client) poll(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-beginning.Done():
 			return
 		case <-tick.C:
 		}

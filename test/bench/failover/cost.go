@@ -7,9 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -18,64 +18,90 @@ import (
 )
 
 const (
-	bulk   = 512 << 20 // bytes of a run
-	chunk  = 256 << 10
-	warmup = 256 << 20
-
 	questions = 500 // of a batch
 	batches   = 20
 )
 
-// measureCost compares direct connections to a server with such through the proxy, on loopback: TLS, as all of the API's
-// are, and plain TCP, of which the proxy is a larger part.
-func measureCost(ctx context.Context, w io.Writer, pairs int, log *slog.Logger) error {
+// rates are those of network interfaces: 10 Gbit/s is what an m5.large has for some minutes.
+var rates = []string{"10gbit", "5gbit"}
+
+// measureCost compares direct connections to a server with such through the proxy: TLS, as all of the API's are, and
+// plain TCP, of which the proxy is a larger part. Lines of a given rate take root.
+func measureCost(ctx context.Context, r *report, pairs int, lines bool, log *slog.Logger) error {
 	authority, err := pki.New(pki.Kubernetes, "ECDSA-P256", time.Hour, time.Now())
 	if err != nil {
 		return err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authority.CertificatePEM())
-	encrypted, plain := &master{name: "tls", address: anyPort}, &master{name: "tcp", address: anyPort}
+	encrypted := &master{name: "tls", address: anyPort}
 	if err := encrypted.certify(authority); err != nil {
 		return err
 	}
-	err = encrypted.compare(ctx, roots, log, func(direct, proxied net.Conn) error {
-		return throughput(w, "proxy_throughput", direct, proxied, pairs, log)
+	err = encrypted.compare(ctx, roots, func(c *comparison) error {
+		return c.throughput(r, "proxy_throughput", pairs, log)
 	})
 	if err != nil {
 		return err
 	}
-	return plain.compare(ctx, nil, log, func(direct, proxied net.Conn) error {
-		if err := throughput(w, "proxy_throughput_tcp", direct, proxied, pairs, log); err != nil {
-			return err
+	err = (&master{name: "tcp", address: anyPort}).compare(ctx, nil, func(c *comparison) error {
+		return errors.Join(c.throughput(r, "proxy_throughput_tcp", pairs, log), c.latency(r))
+	})
+	if err != nil || !lines {
+		return err
+	}
+	for i, rate := range rates {
+		if err := compareAt(ctx, r, masters+i, rate, authority, roots, pairs, log); err != nil {
+			return fmt.Errorf("%s: %w", rate, err)
 		}
-		return latency(w, direct, proxied)
+	}
+	return nil
+}
+
+// compareAt compares transfers over TLS from a server behind a line of a rate. Between client and proxy is loopback.
+// Number is that of a namespace: the kernel takes a while to remove one.
+func compareAt(ctx context.Context, r *report, number int, rate string, authority *pki.Authority, roots *x509.CertPool, pairs int, log *slog.Logger) error {
+	space, err := newNamespace(ctx, number)
+	if err != nil {
+		return err
+	}
+	m := &master{name: rate, space: space, address: netip.AddrPortFrom(space.inside, 6443)}
+	if err := errors.Join(space.limit(ctx, rate), m.certify(authority)); err != nil {
+		return errors.Join(err, m.remove())
+	}
+	return m.compare(ctx, roots, func(c *comparison) error {
+		return c.throughput(r, "proxy_throughput_"+rate, pairs, log)
 	})
 }
 
-// compare starts a server of bulk data and calls do with a connection to it and one through the proxy.
-func (m *master) compare(ctx context.Context, roots *x509.CertPool, log *slog.Logger, do func(direct, proxied net.Conn) error) (err error) {
+// comparison is a server of bulk data, and a client that has a connection to it and one through the proxy.
+type comparison struct {
+	direct, proxied net.Conn
+	server, proxy   int // processes
+}
+
+// compare starts the processes and calls do.
+func (m *master) compare(ctx context.Context, roots *x509.CertPool, do func(*comparison) error) (err error) {
 	m.order.Bulk = true
 	defer func() { err = errors.Join(err, m.remove()) }()
 	if err := m.start(ctx); err != nil {
 		return err
 	}
-	p, err := startProxy(ctx, nil, []*master{m}, log)
+	p, err := startProcess(ctx, nil, order{To: m.address})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	direct, err := dialBulk(ctx, m.address.String(), roots)
-	if err != nil {
+	defer p.kill()
+	c := &comparison{server: m.process.command.Process.Pid, proxy: p.command.Process.Pid}
+	if c.direct, err = dialBulk(ctx, m.address.String(), roots); err != nil {
 		return err
 	}
-	defer direct.Close()
-	proxied, err := dialBulk(ctx, p.at, roots)
-	if err != nil {
+	defer c.direct.Close()
+	if c.proxied, err = dialBulk(ctx, p.address.String(), roots); err != nil {
 		return err
 	}
-	defer proxied.Close()
-	return do(direct, proxied)
+	defer c.proxied.Close()
+	return do(c)
 }
 
 // dialBulk connects, with TLS if roots are given.
@@ -88,45 +114,12 @@ func dialBulk(ctx context.Context, at string, roots *x509.CertPool) (net.Conn, e
 	}}).DialContext(ctx, "tcp", at)
 }
 
-// throughput prints the median of the ratios of runs that follow each other.
-func throughput(w io.Writer, name string, direct, proxied net.Conn, pairs int, log *slog.Logger) error {
-	buffer := make([]byte, chunk)
-	speed := func(conn net.Conn, n int) (float64, error) {
-		began := time.Now()
-		err := fetch(conn, n, buffer)
-		return float64(n) / time.Since(began).Seconds() / 1e9, err
-	}
-	for _, conn := range []net.Conn{direct, proxied} {
-		if _, err := speed(conn, warmup); err != nil {
-			return err
-		}
-	}
-	var ratios, through []float64
-	for range pairs {
-		a, err := speed(direct, bulk)
-		if err != nil {
-			return err
-		}
-		b, err := speed(proxied, bulk)
-		if err != nil {
-			return err
-		}
-		log.Info(name, "direct GB/s", a, "proxied GB/s", b)
-		ratios, through = append(ratios, b/a), append(through, b)
-	}
-	slices.Sort(ratios)
-	slices.Sort(through)
-	line(w, name+"_ratio", ratios[pairs/2], "ratio", fmt.Sprintf("min %.2f  max %.2f  runs %d", ratios[0], ratios[pairs-1], pairs))
-	line(w, name+"_gbs", through[pairs/2], "GB/s", "")
-	return nil
-}
-
 // latency prints by how much the median of a small question and its answer is higher.
-func latency(w io.Writer, direct, proxied net.Conn) error {
+func (c *comparison) latency(r *report) error {
 	took := map[net.Conn][]time.Duration{}
 	buffer := make([]byte, 256)
 	for range batches {
-		for _, conn := range []net.Conn{direct, proxied} {
+		for _, conn := range []net.Conn{c.direct, c.proxied} {
 			for range questions {
 				began := time.Now()
 				if err := fetch(conn, len(buffer), buffer); err != nil {
@@ -141,8 +134,8 @@ func latency(w io.Writer, direct, proxied net.Conn) error {
 		slices.Sort(all)
 		return float64(all[len(all)/2].Nanoseconds()) / 1000
 	}
-	line(w, "proxy_added_latency_us_p50", median(proxied)-median(direct), "us",
-		fmt.Sprintf("direct %.1f  proxied %.1f", median(direct), median(proxied)))
+	r.line("proxy_added_latency_us_p50", median(c.proxied)-median(c.direct), "us",
+		fmt.Sprintf("direct %.1f  proxied %.1f", median(c.direct), median(c.proxied)))
 	return nil
 }
 

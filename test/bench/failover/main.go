@@ -2,13 +2,19 @@
 //
 //   - failover_reset_ms_p99: a master's process is killed, so that its connections end;
 //   - failover_blackhole_ms_p99: a master's machine falls silent, and nothing tells;
-//   - proxy_throughput_ratio: bulk data over TLS through the proxy against a direct connection, and
-//     proxy_throughput_tcp_ratio the same without TLS: a direct connection keeps two processors busy, so with only two
-//     the proxy takes its time from both ends;
-//   - proxy_added_latency_us_p50: what a small question and its answer take longer.
+//   - proxy_throughput_ratio: bulk data over TLS through the proxy against a direct connection on loopback, and
+//     proxy_throughput_tcp_ratio the same without TLS;
+//   - proxy_throughput_10gbit_ratio and ..._5gbit_ratio: over TLS too, but from a server behind a line of that rate;
+//   - proxy_cpu_seconds_per_gib: processor time of the proxy in those transfers, and beside it that of the two ends and
+//     how many processors all of them kept busy. What this machine has no processors for, no proxy can make up;
+//   - proxy_added_latency_us_p50: what a small question and its answer take longer;
+//   - proxy_leak_...: what is left of connections that ended in all ways: descriptors, goroutines, memory.
 //
-// The three masters are HTTPS servers in processes of their own, which this program starts of itself as "master"; for
-// the black hole each has a network namespace and a veth pair, which takes root. Proxy and clients are in this process.
+// It fails when a number is so far from its target that no busy machine explains it.
+//
+// For a loss there are three masters: HTTPS servers in processes of their own, which this program starts of itself as
+// "serve"; for the black hole each has a network namespace and a veth pair, which takes root. The clients are in this
+// process, and so is the proxy, except in transfers.
 // The clients have HTTP/2 settings like client-go's and ask every 100 ms, each over its own connection; a request that
 // fails is repeated at once. Only those of clients that were connected to the lost master count: the request that was
 // under way, and all that began within the seconds after.
@@ -20,13 +26,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
-	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -42,13 +45,14 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) > 0 && args[0] == "master" {
+	if len(args) > 0 && args[0] == "serve" {
 		return serve(ctx)
 	}
 	flags := pflag.NewFlagSet("failover", pflag.ContinueOnError)
-	resets := flags.Int("resets", 6, "masters that are killed")
-	holes := flags.Int("holes", 5, "masters that fall silent; 0 needs no root")
-	pairs := flags.Int("pairs", 7, "runs of bulk data, each direct and through the proxy")
+	resets := flags.Int("resets", 5, "masters that are killed")
+	holes := flags.Int("holes", 4, "masters that fall silent; 0 needs no root, and leaves out the lines of a given rate")
+	pairs := flags.Int("pairs", 5, "transfers of bulk data, each direct and through the proxy")
+	connections := flags.Int("connections", 20000, "that are opened and closed; 1000000 takes minutes")
 	verbose := flags.BoolP("verbose", "v", false, "tell each round, and what the proxy says")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -60,45 +64,22 @@ func run(ctx context.Context, args []string) error {
 	if *verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	if err := measureCost(ctx, os.Stdout, *pairs, log); err != nil {
+	r := &report{w: os.Stdout}
+	if err := measureCost(ctx, r, *pairs, *holes > 0, log); err != nil {
 		return fmt.Errorf("cost: %w", err)
+	}
+	if err := measureLeak(ctx, r, *connections, log); err != nil {
+		return fmt.Errorf("leak: %w", err)
 	}
 	killed, err := measureFailover(ctx, *resets, false, log)
 	if err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
-	reportFailover(os.Stdout, "failover_reset", killed)
+	r.failover("failover_reset", killed)
 	silenced, err := measureFailover(ctx, *holes, true, log)
 	if err != nil {
 		return fmt.Errorf("black hole: %w", err)
 	}
-	reportFailover(os.Stdout, "failover_blackhole", silenced)
-	return nil
-}
-
-// clientGoPause is how long client-go waits before it repeats a GET whose connection broke (rest/with_retry.go).
-const clientGoPause = time.Second
-
-func reportFailover(w io.Writer, name string, all []request) {
-	if len(all) == 0 {
-		return
-	}
-	quantile := func(q float64, of func(request) time.Duration) float64 {
-		var each []time.Duration
-		for _, r := range all {
-			each = append(each, of(r))
-		}
-		slices.Sort(each)
-		return float64(each[min(len(each)-1, int(q*float64(len(each))))].Microseconds()) / 1000
-	}
-	took := func(r request) time.Duration { return r.took }
-	line(w, name+"_ms_p99", quantile(0.99, took), "ms", fmt.Sprintf("p50 %.2f  max %.2f  requests %d",
-		quantile(0.5, took), quantile(1, took), len(all)))
-	line(w, name+"_client_go_ms_p99", quantile(0.99, func(r request) time.Duration {
-		return r.took + time.Duration(r.again)*clientGoPause
-	}), "ms", "")
-}
-
-func line(w io.Writer, name string, value float64, unit, more string) {
-	fmt.Fprintf(w, "%-36s %9.3f %-6s %s\n", name, value, unit, more)
+	r.failover("failover_blackhole", silenced)
+	return r.missed
 }

@@ -3,13 +3,8 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
-	"os/exec"
 	"time"
 
 	"rekindle/agent/discovery"
@@ -26,8 +21,7 @@ type master struct {
 	address netip.AddrPort
 	order   order
 	space   *namespace // nil: that of this process
-	process *exec.Cmd
-	in      io.WriteCloser
+	process *process
 }
 
 // newMaster starts one. It is to be removed, even after an error, if it is not nil.
@@ -63,34 +57,13 @@ func (m *master) certify(authority *pki.Authority) error {
 }
 
 // start starts the process, from the second time on at the address that it had.
-func (m *master) start(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	command := []string{self, "master"}
-	if m.space != nil {
-		command = append([]string{"ip", "netns", "exec", m.space.name}, command...)
-	}
-	m.process = exec.CommandContext(ctx, command[0], command[1:]...)
-	m.process.Stderr = os.Stderr
-	if m.in, err = m.process.StdinPipe(); err != nil {
-		return err
-	}
-	out, err := m.process.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := m.process.Start(); err != nil {
-		return err
-	}
+func (m *master) start(ctx context.Context) (err error) {
 	m.order.Name, m.order.Listen = m.name, m.address.String()
-	var s serving
-	if err := errors.Join(json.NewEncoder(m.in).Encode(m.order), json.NewDecoder(out).Decode(&s)); err != nil {
+	if m.process, err = startProcess(ctx, m.space, m.order); err != nil {
 		return fmt.Errorf("%s: %w", m.name, err)
 	}
-	m.address, err = netip.ParseAddrPort(s.Address)
-	return err
+	m.address = m.process.address
+	return nil
 }
 
 // lose takes the master away: its machine falls silent, or its process is killed.
@@ -98,7 +71,8 @@ func (m *master) lose() error {
 	if m.space != nil {
 		return m.space.silence()
 	}
-	return m.kill()
+	m.process.kill()
+	return nil
 }
 
 // counts is until how long after the loss the requests count that begin.
@@ -117,19 +91,10 @@ func (m *master) back(ctx context.Context) error {
 	return m.start(ctx)
 }
 
-func (m *master) kill() error {
-	if m.process == nil || m.process.Process == nil {
-		return nil
-	}
-	_ = m.process.Process.Kill() // it may have ended
-	_ = m.process.Wait()         // and nobody asks what with
-	return nil
-}
-
 func (m *master) remove() error {
-	err := m.kill()
+	m.process.kill()
 	if m.space != nil {
-		err = errors.Join(err, m.space.remove())
+		return m.space.remove()
 	}
-	return err
+	return nil
 }

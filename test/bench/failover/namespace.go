@@ -52,15 +52,23 @@ func (n *namespace) restore(ctx context.Context) error {
 	return ip(ctx, "-n "+n.name+" route del blackhole "+n.outside.String())
 }
 
+// limit has the namespace send no faster than a rate of tc, such as 10gbit.
+func (n *namespace) limit(ctx context.Context, rate string) error {
+	return command(ctx, "tc -n "+n.name+" qdisc add dev eth0 root tbf burst 1mb latency 10ms rate "+rate)
+}
+
 // remove removes the namespace, and with it the veth pair.
 func (n *namespace) remove() error { return ip(context.Background(), "netns del "+n.name) }
 
 // ip runs the command ip with the given words.
-func ip(ctx context.Context, words string) error {
+func ip(ctx context.Context, words string) error { return command(ctx, "ip "+words) }
+
+func command(ctx context.Context, line string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, "ip", strings.Fields(words)...).CombinedOutput(); err != nil {
-		return fmt.Errorf("ip %s: %w: %s", words, err, strings.TrimSpace(string(out)))
+	words := strings.Fields(line)
+	if out, err := exec.CommandContext(ctx, words[0], words[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", line, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

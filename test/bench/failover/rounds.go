@@ -19,13 +19,13 @@ import (
 
 const (
 	masters = 3
-	clients = 12
+	clients = 24
 	poll    = 100 * time.Millisecond
 
-	// Requests count that begin so long after the loss, and they have patience more to be answered.
+	// Requests count that begin so long after the loss. Those have patience more to be answered.
 	afterKill = 1500 * time.Millisecond
 	afterHole = 3 * time.Second
-	patience  = 2 * time.Second
+	patience  = 6 * time.Second
 
 	// settle bounds the wait for the masters to be up again.
 	settle = 20 * time.Second
@@ -81,6 +81,8 @@ func round(ctx context.Context, p *proxy, roots *x509.CertPool, m *master) ([]re
 	}
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
+	beginning, enough := context.WithCancel(asking)
+	defer enough()
 	var group sync.WaitGroup
 	var all []*client
 	for range clients {
@@ -89,15 +91,16 @@ func round(ctx context.Context, p *proxy, roots *x509.CertPool, m *master) ([]re
 		if err := c.first(asking); err != nil {
 			return nil, err
 		}
-		group.Go(func() { c.poll(asking) })
+		group.Go(func() { c.poll(beginning, asking) })
 	}
 	await(ctx, poll*3+rand.N(time.Second)) // at any moment between two pings
 	lost := time.Now()
 	if err := m.lose(); err != nil {
 		return nil, err
 	}
-	await(ctx, m.counts()+patience)
-	stop()
+	await(ctx, m.counts())
+	enough()
+	defer time.AfterFunc(patience, stop).Stop()
 	group.Wait()
 	var counted []request
 	for _, c := range all {
