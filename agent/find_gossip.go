@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -102,7 +104,7 @@ func (f *finding) keyring(ctx context.Context) (gossip.Keyring, store.Version, e
 	}
 	ring, version, err := gossip.ReadKeyring(ctx, f.n.records)
 	if errors.Is(err, store.ErrAbsent) {
-		err = errors.New("the store has no " + gossip.KeyringKey + " yet: the first master makes it")
+		err = fmt.Errorf("the store has no %s yet: the first master makes it: %w", gossip.KeyringKey, err)
 	}
 	return ring, version, err
 }
@@ -135,4 +137,32 @@ func (f *finding) keepKeys(ctx context.Context, g *gossip.Gossip, version store.
 			f.Logger.Info("rotation of the keys of gossip", "step", step, "error", err)
 		}
 	}
+}
+
+// Keys are a cluster's keys of gossip, as its nodes read them.
+type Keys struct {
+	Place   string // the store, or the reference that discovery.gossip.keyring names
+	Brought bool   // such a reference: nobody but the operator writes there
+	Store   store.Store
+	Ring    gossip.Keyring
+	Version store.Version
+}
+
+// NodeKeys reads the keys as this node's agent does; it makes none. An error that is store.ErrAbsent says that there are none in
+// the store.
+func NodeKeys(ctx context.Context, options Options) (*Keys, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, accessTimeout,
+		fmt.Errorf("not known within %s: see what the node waits for: rekindle status", accessTimeout))
+	defer cancel()
+	a := newAgent(options)
+	n, err := a.look(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("this node's configuration: %w", cmp.Or(context.Cause(ctx), err))
+	}
+	k := &Keys{Place: n.config.Store, Store: n.records}
+	if ref := n.config.Discovery.Gossip.Keyring; ref != "" {
+		k.Place, k.Brought = string(ref), true
+	}
+	k.Ring, k.Version, err = (&finding{Agent: a, n: n}).keyring(ctx)
+	return k, err
 }

@@ -28,7 +28,8 @@ func gossipCommand(shared *common) *cobra.Command {
 		Long: `The keys lie in the store, discovery/keyring.json. The first master makes them; nobody needs this verb for that.
 docs/discovery.md tells the rest.
 
-On a node the verbs take its own configuration. Elsewhere give --store; the credentials are the AWS SDK's.`,
+On a node the verbs take its own configuration. Elsewhere give --store; the credentials are the AWS SDK's. Where
+discovery.gossip.keyring names another place, use them on a node: keys shows what is there, and rotate says what to do.`,
 		Args: arguments(cobra.NoArgs), // cobra's own refusal of an unknown verb would exit with 1
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -46,45 +47,49 @@ On a node the verbs take its own configuration. Elsewhere give --store; the cred
 }
 
 // keysDesk is what a verb about keys has before it.
-type keysDesk struct {
-	*agent.Access
-	ring    gossip.Keyring
-	version store.Version
-}
+type keysDesk struct{ *agent.Keys }
 
-// open reaches the store and reads the keys.
+// open reads the keys: those of this node, or those in a store.
 func (f *gossipFlags) open(c *cobra.Command) (*keysDesk, error) {
 	if at := f.away; at.Store == "" && at != (agent.Away{}) {
 		return nil, exit{exitUsage, errors.New("--region, --endpoint and --path-style say where --store is: give that, too")}
 	}
-	ctx := c.Context()
 	options := agent.Options{Root: f.shared.root, Version: version, Logger: f.shared.logger(c.ErrOrStderr())}
-	d := new(keysDesk)
-	var err error
-	if f.away.Store != "" {
-		d.Access, err = agent.AccessStore(ctx, options, f.away)
-	} else {
-		d.Access, err = agent.AccessNode(ctx, options, "")
+	read := f.storeKeys
+	if f.away.Store == "" {
+		read = agent.NodeKeys
 	}
-	if errors.Is(err, agent.ErrNoStore) {
-		err = exit{exitUsage, err}
+	keys, err := read(c.Context(), options)
+	switch {
+	case errors.Is(err, agent.ErrNoStore):
+		return nil, exit{exitUsage, err}
+	case errors.Is(err, store.ErrAbsent) && !keys.Brought:
+		return nil, exit{exitNotYet, fmt.Errorf("%s has no %s: the first master makes it, unless discovery.gossip.keyring names "+
+			"another place: nodes of such a cluster know it, so use this verb there", keys.Place, gossip.KeyringKey)}
+	case err != nil:
+		return nil, err
 	}
+	return &keysDesk{keys}, nil
+}
+
+// storeKeys reads those of the store that the flags name.
+func (f *gossipFlags) storeKeys(ctx context.Context, options agent.Options) (*agent.Keys, error) {
+	access, err := agent.AccessStore(ctx, options, f.away)
 	if err != nil {
 		return nil, err
 	}
-	d.ring, d.version, err = gossip.ReadKeyring(ctx, d.Store)
-	if errors.Is(err, store.ErrAbsent) {
-		return nil, exit{exitNotYet, fmt.Errorf("%s has no %s: the first master makes it, unless discovery.gossip.keyring names "+
-			"another place; then change the keys there", d.Place, gossip.KeyringKey)}
-	}
-	return d, err
+	k := &agent.Keys{Place: access.Place, Store: access.Store}
+	k.Ring, k.Version, err = gossip.ReadKeyring(ctx, k.Store)
+	return k, err
 }
 
 // keyList is what `gossip keys` prints. It holds no secret.
 type keyList struct {
-	Store string      `json:"store"`
+	Store string      `json:"store"`          // or the reference that discovery.gossip.keyring names
 	Keys  []listedKey `json:"keys"`           // the primary one first
 	Next  string      `json:"next,omitempty"` // step of the rotation that is under way
+
+	brought bool // the next step is the operator's
 }
 
 type listedKey struct {
@@ -127,11 +132,11 @@ func gossipKeysCommand(flags *gossipFlags) *cobra.Command {
 }
 
 func (d *keysDesk) list() keyList {
-	l := keyList{Store: d.Place, Keys: []listedKey{{d.ring.Primary.ID, d.ring.Primary.Made, true}}}
-	for _, key := range d.ring.Others {
+	l := keyList{Store: d.Place, brought: d.Brought, Keys: []listedKey{{d.Ring.Primary.ID, d.Ring.Primary.Made, true}}}
+	for _, key := range d.Ring.Others {
 		l.Keys = append(l.Keys, listedKey{key.ID, key.Made, false})
 	}
-	_, l.Next, _ = d.ring.Next()
+	_, l.Next, _ = d.Ring.Next()
 	return l
 }
 
@@ -148,8 +153,13 @@ func (l keyList) print(w io.Writer) error {
 		return err
 	}
 	next := "next: nothing; `rekindle gossip rotate` replaces the key"
-	if l.Next != "" {
+	switch {
+	case l.Next != "" && l.brought:
+		next = fmt.Sprintf("next: %s; change %s so, five minutes after the step before", l.Next, l.Store)
+	case l.Next != "":
 		next = "next: " + l.Next + "; a master does that about five minutes after the step before"
+	case l.brought:
+		next = fmt.Sprintf("next: nothing; %s is yours to change: docs/discovery.md, Keys, has the steps", l.Store)
 	}
 	_, err := fmt.Fprintln(w, next)
 	return err
@@ -178,7 +188,12 @@ and then drop the old one. Exits with 3 while a rotation is under way.`,
 }
 
 func (d *keysDesk) rotate(ctx context.Context, yes bool, w io.Writer) error {
-	next, err := d.ring.Rotate(time.Now())
+	if d.Brought {
+		return fmt.Errorf("nothing was done: discovery.gossip.keyring is %s, where only you write. Put the keys there in three steps, "+
+			"with five minutes between them: a new key besides, the new one as primary, the old one gone; docs/discovery.md, Keys, "+
+			"has the form, and `rekindle gossip keys` the next step", d.Place)
+	}
+	next, err := d.Ring.Rotate(time.Now())
 	if errors.Is(err, gossip.ErrRotating) {
 		return exit{exitNotYet, fmt.Errorf("%w; next: %s; see `rekindle gossip keys`", err, d.list().Next)}
 	}
@@ -187,7 +202,7 @@ func (d *keysDesk) rotate(ctx context.Context, yes bool, w io.Writer) error {
 	}
 	_, err = fmt.Fprintf(w, "%s in %s gets a new key. Masters have all nodes encrypt with it, and then drop key %s: each step about five\n"+
 		"minutes after the one before. A node that cannot read the store in that time is cut off from gossip until it can.\n",
-		gossip.KeyringKey, d.Place, d.ring.Primary.ID)
+		gossip.KeyringKey, d.Place, d.Ring.Primary.ID)
 	if err != nil {
 		return err
 	}
@@ -195,7 +210,7 @@ func (d *keysDesk) rotate(ctx context.Context, yes bool, w io.Writer) error {
 		return err
 	}
 	fresh := next.Others[0]
-	err = gossip.WriteKeyring(ctx, d.Store, next, d.version)
+	err = gossip.WriteKeyring(ctx, d.Store, next, d.Version)
 	if errors.Is(err, store.ErrConflict) {
 		// The other writer was this one if an answer was lost.
 		if now, _, again := gossip.ReadKeyring(ctx, d.Store); again == nil && slices.Contains(now.Others, fresh) {

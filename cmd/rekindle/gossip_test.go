@@ -84,7 +84,7 @@ func TestGossipRotateMeetsAnotherWriter(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := &keysDesk{Access: &agent.Access{Place: "here", Store: disputed{records, lost}}, ring: ring, version: version}
+			d := &keysDesk{&agent.Keys{Place: "here", Store: disputed{records, lost}, Ring: ring, Version: version}}
 			var out bytes.Buffer
 			err = d.rotate(t.Context(), true, &out)
 			now, _, again := gossip.ReadKeyring(t.Context(), records)
@@ -107,7 +107,7 @@ func TestGossipKeysHoldNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := (&keysDesk{Access: &agent.Access{Place: "here"}, ring: ring}).list()
+	list := (&keysDesk{&agent.Keys{Place: "here", Ring: ring}}).list()
 	var out bytes.Buffer
 	if err := list.print(&out); err != nil {
 		t.Fatal(err)
