@@ -4,6 +4,9 @@ package network
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -23,41 +26,14 @@ func (c *Cluster) bad(delay time.Duration) {
 	v.Shape(v.Gateway(), everybody, vpc.Link{})
 }
 
-// With loss of 5 % and answers after 200 ms, and then after 400 ms, nobody is taken for dead; a minion joins, and a master is
-// replaced.
+// With loss of 5 % and answers after 200 ms nobody is taken for dead; a minion joins, and a master is replaced. Then answers come
+// after 400 ms, and still nobody is taken for dead.
 func TestBadNetwork(t *testing.T) {
 	on(t, Shape{Masters: 3, Minions: 3}, func(ctx context.Context, c *Cluster) {
-		for _, delay := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond} {
-			c.Step(delay.String()+" each way", func(*testing.T) { c.steady(ctx, delay) })
-		}
-		c.Step("join", func(*testing.T) {
-			died, begun := c.deaths(ctx), time.Now()
-			if err := c.Cloud.SetDesired(minions, 4); err != nil {
-				t.Fatal(err)
-			}
-			c.Whole(ctx, rebuildLimit, 3, 4)
-			c.t.Logf("measured: another minion is ready and everybody knows it after %s", since(begun))
-			if now := c.deaths(ctx); now != died {
-				c.t.Errorf("%d times a node was taken for dead", now-died)
-			}
-		})
-		c.Step("replaced", func(*testing.T) {
-			victim, all := c.Members(masters)[1], c.Members(minions)
-			gone, begun := c.Address(victim), time.Now()
-			c.count(all...)
-			c.replace(victim)
-			c.Within(ctx, goneLimit, "the dead address is nowhere", func() error { return c.nowhere(gone) })
-			c.t.Logf("measured: a master that was terminated is in no name of anybody after %s", since(begun))
-			c.Whole(ctx, rebuildLimit, 3, 4)
-			c.t.Logf("measured: another master has its place and every node knows it after %s", since(begun))
-			if slices.Contains(c.Addresses(c.Members(masters)...), gone) {
-				c.t.Errorf("the new one has the old one's address %s: this proves nothing", gone)
-			}
-			if saw := c.saw("replaced", all...); saw.longest > blackHoleLimit {
-				c.t.Errorf("%+v, want no more than %s without an answer", saw, blackHoleLimit)
-			}
-			c.Generation(ctx, 1)
-		})
+		c.Step("100 ms each way", func(*testing.T) { c.steady(ctx, 100*time.Millisecond) })
+		c.Step("joined", func(*testing.T) { c.joined(ctx) })
+		c.Step("replaced", func(*testing.T) { c.replaced(ctx) })
+		c.Step("200 ms each way", func(*testing.T) { c.steady(ctx, 200*time.Millisecond) })
 	})
 }
 
@@ -67,17 +43,65 @@ func (c *Cluster) steady(ctx context.Context, delay time.Duration) {
 	died, units := c.deaths(ctx), c.units()
 	c.bad(delay)
 	c.count(all...)
-	c.Throughout(ctx, 40*time.Second, "nobody is missing", c.namesRight)
-	if now := c.deaths(ctx); now != died {
-		c.t.Errorf("%d times a node was taken for dead", now-died)
-	}
+	c.Throughout(ctx, 40*time.Second, "nobody is missing", func() error { return errors.Join(knows(c.Nodes(), c.Nodes()), c.namesUsable()) })
+	c.alive(ctx, died)
 	saw := c.saw(delay.String()+" each way", all...)
-	if saw.failures > 0 || saw.longest > blackHoleLimit {
-		c.t.Errorf("%+v, want no failures, and no more than %s without an answer", saw, blackHoleLimit)
+	// Two checks of a master in a row may be lost, and the proxy then moves its clients.
+	if saw.failures*20 > saw.answers || saw.longest > blackHoleLimit {
+		c.t.Errorf("%+v, want one failure in 20 questions at most, and no more than %s without an answer", saw, blackHoleLimit)
 	}
-	for id, now := range c.units() {
-		if !slices.Equal(now, units[id]) {
-			c.t.Errorf("units of %s were started anew: %v, were %v", id, now, units[id])
+	if now := c.units(); !maps.EqualFunc(units, now, slices.Equal) {
+		c.t.Errorf("units of nodes were started anew: %v, were %v", now, units)
+	}
+}
+
+// namesUsable is an error if somebody has no master, or one that is none. A master that finds itself not ready is in no name: with
+// such delays etcd elects leaders now and then, and API servers are not ready meanwhile.
+func (c *Cluster) namesUsable() error {
+	servers := c.Addresses(c.Members(masters)...)
+	for _, n := range c.Nodes() {
+		got, err := podNames(n)
+		if err != nil || len(got) == 0 || slices.ContainsFunc(got, func(a netip.Addr) bool { return !slices.Contains(servers, a) }) {
+			return fmt.Errorf("%s: /run/rekindle/hosts has %v, of %v: %w", n.ID, got, servers, err)
 		}
 	}
+	return nil
+}
+
+// alive fails if a node was taken for dead since there were so many deaths.
+func (c *Cluster) alive(ctx context.Context, deaths int) {
+	c.t.Helper()
+	if now := c.deaths(ctx); now != deaths {
+		c.t.Errorf("%d times a node was taken for dead", now-deaths)
+	}
+}
+
+// joined has the group of the minions grow.
+func (c *Cluster) joined(ctx context.Context) {
+	died, begun := c.deaths(ctx), time.Now()
+	if err := c.Cloud.SetDesired(minions, 4); err != nil {
+		c.t.Fatal(err)
+	}
+	c.Whole(ctx, rebuildLimit, 3, 4)
+	c.t.Logf("measured: another minion is ready and everybody knows it after %s", since(begun))
+	c.alive(ctx, died)
+}
+
+// replaced has a master end and its group launch another one.
+func (c *Cluster) replaced(ctx context.Context) {
+	victim, all := c.Members(masters)[1], c.Members(minions)
+	gone, begun := c.Address(victim), time.Now()
+	c.count(all...)
+	c.replace(victim)
+	c.Within(ctx, goneLimit, "the dead address is nowhere", func() error { return c.nowhere(gone) })
+	c.t.Logf("measured: a master that was terminated is in no name of anybody after %s", since(begun))
+	c.Whole(ctx, rebuildLimit, 3, len(all))
+	c.t.Logf("measured: another master has its place and every node knows it after %s", since(begun))
+	if slices.Contains(c.Addresses(c.Members(masters)...), gone) {
+		c.t.Errorf("the new one has the old one's address %s: this proves nothing", gone)
+	}
+	if saw := c.saw("replaced", all...); saw.longest > blackHoleLimit {
+		c.t.Errorf("%+v, want no more than %s without an answer", saw, blackHoleLimit)
+	}
+	c.Generation(ctx, 1)
 }

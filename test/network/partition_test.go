@@ -59,9 +59,7 @@ func (c *Cluster) asymmetric(ctx context.Context) {
 			c.t.Errorf("%s: %+v, want no more than %s without an answer", way.what, saw, blackHoleLimit)
 		}
 		c.undisturbed(way.what, c.Members(minions)[1:]...)
-		if now := c.deaths(ctx); now != died {
-			c.t.Errorf("%s: %d times a node was taken for dead", way.what, now-died)
-		}
+		c.alive(ctx, died)
 		c.VPC().Mend()
 	}
 	c.Within(ctx, 15*time.Second, "the proxy has the master back", func() error { return c.backendsUp(minion, 3) })
@@ -127,9 +125,7 @@ func (c *Cluster) partition(ctx context.Context) {
 	c.answered(limited, cut...)
 	c.Within(ctx, 15*time.Second, "names are right", c.namesRight)
 	c.t.Logf("measured: after a partition all are answered and have the names right within %s", since(mended))
-	if now := c.deaths(ctx); now != died {
-		c.t.Errorf("%d times a node was taken for dead", now-died)
-	}
+	c.alive(ctx, died)
 	if now := c.units(); !maps.EqualFunc(units, now, slices.Equal) {
 		c.t.Errorf("units of nodes were started anew: %v, were %v", now, units)
 	}
