@@ -138,7 +138,7 @@ func (m *master) begin(conn *net.TCPConn, head []byte) {
 func echo(name string) func(*net.TCPConn) {
 	return func(conn *net.TCPConn) {
 		_, _ = conn.Write([]byte(name))
-		_, _ = io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn}) // no splice: a pipe would count as the proxy's
+		_, _ = io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn}) // no splice: a pipe would count as a leak of the proxy
 	}
 }
 

@@ -110,7 +110,7 @@ func resident(t *testing.T) int {
 
 func descriptors(t *testing.T) int { return len(links(t)) }
 
-// sockets leaves out pipes: the standard library pools them, and lets the garbage collector close them.
+// sockets leaves out what the test binary itself opens.
 func sockets(t *testing.T) int {
 	return len(slices.DeleteFunc(links(t), func(link string) bool { return !strings.HasPrefix(link, "socket:") }))
 }

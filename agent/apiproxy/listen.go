@@ -27,7 +27,7 @@ func Listeners(ctx context.Context, name string, addresses ...netip.AddrPort) ([
 	}
 	var all []net.Listener
 	var config net.ListenConfig
-	config.SetMultipathTCP(false) // splice needs plain TCP
+	config.SetMultipathTCP(false) // one path is all there is, and plain TCP costs less
 	for _, at := range addresses {
 		l, err := config.Listen(ctx, "tcp", at.String())
 		if err != nil {

@@ -118,7 +118,7 @@ func (p *proxy) holds(ctx context.Context) (h holding, err error) {
 		}
 	}
 	runtime.GC()
-	runtime.GC() // closes the pipes that the first one took from the pool
+	runtime.GC() // of what the first one took from pools
 	files, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return h, err

@@ -1,0 +1,66 @@
+package apiproxy
+
+import (
+	"errors"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	small = 16 << 10
+	large = 256 << 10
+)
+
+var smallBuffers, largeBuffers sync.Pool
+
+// buffer carries bytes from a socket to another one.
+type buffer struct {
+	data       []byte
+	begin, end int // of what is in it
+}
+
+// bufferFor returns one of a size that suits so many bytes.
+func bufferFor(bytes int) *buffer {
+	pool, size := &smallBuffers, small
+	if bytes > small {
+		pool, size = &largeBuffers, large
+	}
+	if b, ok := pool.Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{data: make([]byte, size)}
+}
+
+// put gives it back, with whatever is in it.
+func (b *buffer) put() {
+	if len(b.data) == small {
+		smallBuffers.Put(b)
+	} else {
+		largeBuffers.Put(b)
+	}
+}
+
+// fill reads what there is and fits. 0 without an error is the end of the stream.
+func (b *buffer) fill(fd int) (int, error) {
+	n, err := retried(func() (int, error) { return unix.Read(fd, b.data) })
+	b.begin, b.end = 0, n
+	return n, err
+}
+
+// drain writes as much as the socket takes, and tells how much is left.
+func (b *buffer) drain(fd int) (left int, err error) {
+	n, err := retried(func() (int, error) { return unix.Write(fd, b.data[b.begin:b.end]) })
+	b.begin += n
+	return b.end - b.begin, err
+}
+
+// retried repeats a system call that a signal interrupted.
+func retried(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return max(n, 0), err
+		}
+	}
+}
