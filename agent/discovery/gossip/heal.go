@@ -72,13 +72,13 @@ func (g *Gossip) heal(ctx context.Context) {
 // the cluster: a member has about 190 bytes, which travel four times in each interval.
 func (g *Gossip) exchange(ctx context.Context) {
 	for n := 0; ; n++ {
-		wait := max(healInterval, time.Duration(g.Living())*time.Second)
+		interval := max(healInterval, time.Duration(g.Living())*time.Second)
 		if n < len(firstExchanges) {
-			wait = firstExchanges[n]
+			interval = firstExchanges[n]
 		}
-		wait = wait/2 + rand.N(wait)
+		wait := interval/2 + rand.N(interval)
 		if n == len(firstExchanges) {
-			wait = rand.N(wait) // nodes that started together are from here on as good as independent
+			wait = rand.N(interval) // so that nodes that started together do not exchange in waves
 		}
 		select {
 		case <-ctx.Done():

@@ -22,6 +22,7 @@ const (
 	cluster = "bench.internal.example.com"
 	masters = 3
 	latency = 500 * time.Microsecond
+	tick    = 500 * time.Microsecond
 )
 
 // bubbles runs f, which is given what runs a function where time passes only while nobody computes. That is to be had by
@@ -55,12 +56,13 @@ type node struct {
 type nodes struct {
 	network *gossiptest.Network
 	keys    gossip.Keyring
+	seeds   func(context.Context) []gossip.Seed // of those that start
 	all     []*node
 	started int
 }
 
 func newNodes() *nodes {
-	return &nodes{network: &gossiptest.Network{Latency: latency}, keys: gossip.NewKeyring(time.Now())}
+	return &nodes{network: &gossiptest.Network{Latency: latency, Tick: tick}, keys: gossip.NewKeyring(time.Now()), seeds: seeds}
 }
 
 func address(n int) netip.AddrPort {
@@ -90,7 +92,7 @@ func (c *nodes) start(ctx context.Context, master bool) (*node, error) {
 	}
 	n := &node{name: self.Instance, transport: c.network.Transport(at), began: time.Now(), done: make(chan error, 1)}
 	g, err := gossip.Start(gossip.Options{
-		Cluster: cluster, Self: self, Bind: at.Addr(), Keys: c.keys, Seeds: seeds, Transport: n.transport,
+		Cluster: cluster, Self: self, Bind: at.Addr(), Keys: c.keys, Seeds: c.seeds, Transport: n.transport,
 	})
 	if err != nil {
 		return nil, err

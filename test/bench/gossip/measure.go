@@ -2,16 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"rekindle/agent/discovery"
+	"rekindle/agent/discovery/gossip"
 )
 
 const (
@@ -22,6 +25,7 @@ const (
 // sample is what was measured of one cluster. Slices have one value a node, sorted.
 type sample struct {
 	nodes   int
+	stormy  bool // begin with a storm of joins
 	verbose bool
 
 	stormMasters, stormAll []time.Duration // from a node's start until it knows all masters; all nodes
@@ -38,6 +42,7 @@ type sample struct {
 func (s *sample) measure(idle time.Duration) (err error) {
 	ctx := context.Background()
 	debug.SetGCPercent(400) // memory is there to be used; what counts is measured after a collection
+	debug.SetMemoryLimit(12 << 30)
 	before := memory()
 	c := newNodes()
 	for range masters {
@@ -45,12 +50,19 @@ func (s *sample) measure(idle time.Duration) (err error) {
 			return err
 		}
 	}
-	if err := s.storm(ctx, c); err != nil {
+	time.Sleep(time.Second)
+	form := s.calm
+	if s.stormy {
+		form = s.storm
+	}
+	if err := form(ctx, c); err != nil {
 		return err
 	}
-	time.Sleep(2 * time.Minute) // what the storm left behind
+	if err := quiet(c, !s.stormy); err != nil {
+		return err
+	}
 	s.memory = float64(memory()-before) / float64(len(c.all))
-	s.tell("storm over")
+	s.tell("together")
 
 	sent, worked := c.bytes(), cpu()
 	time.Sleep(idle)
@@ -132,6 +144,56 @@ func (s *sample) storm(ctx context.Context, c *nodes) error {
 	slices.Sort(s.stormMasters)
 	slices.Sort(s.stormAll)
 	return nil
+}
+
+// calm has all but the masters join one of these, one after the other, and then once more, when it knows everybody. News is
+// lost meanwhile, or each node would still hear a dozen times of each other one.
+func (s *sample) calm(ctx context.Context, c *nodes) error {
+	first := []gossip.Seed{{At: address(1), Through: "static"}}
+	c.network.Lose(news)
+	c.seeds = nil
+	for range s.nodes - masters {
+		n, err := c.start(ctx, false)
+		if err != nil {
+			return err
+		}
+		if _, err := n.Join(ctx, first); err != nil {
+			return err
+		}
+	}
+	c.seeds = seeds
+	for _, n := range c.all[1:] {
+		if _, err := n.Join(ctx, first); err != nil {
+			return err
+		}
+		if n.Living() != s.nodes {
+			return fmt.Errorf("%s knows %d nodes, not %d", n.name, n.Living(), s.nodes)
+		}
+	}
+	return nil
+}
+
+// news tells packets with news from probes and their answers, which are shorter.
+func news(data []byte) bool { return len(data) > 320 }
+
+// quiet waits until nobody has news to pass on. They are lost meanwhile, or arrive.
+func quiet(c *nodes, lost bool) error {
+	defer c.network.Lose(nil)
+	for began := time.Now(); time.Since(began) < time.Hour; {
+		var heard atomic.Uint64
+		c.network.Lose(func(data []byte) bool {
+			if !news(data) {
+				return false
+			}
+			heard.Add(1)
+			return lost
+		})
+		time.Sleep(10 * time.Second)
+		if heard.Load() == 0 {
+			return nil
+		}
+	}
+	return errors.New("after an hour there still is news")
 }
 
 // reached notes how long a node took, when it is there.
