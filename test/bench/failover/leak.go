@@ -55,7 +55,7 @@ func measureLeak(ctx context.Context, r *report, connections int, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	r.line("proxy_leak_descriptors", float64(after.descriptors-before.descriptors), "", fmt.Sprintf("%d connections in %.1f s, one of them carried in %.0f us",
+	r.line("proxy_leak_descriptors", float64(after.descriptors-before.descriptors), "", fmt.Sprintf("%d connections in %.1f s, %.0f us each",
 		connections, took.Seconds(), took.Seconds()/float64(connections)*1e6))
 	r.line("proxy_leak_goroutines", float64(after.goroutines-before.goroutines), "", fmt.Sprintf("%d before", before.goroutines))
 	r.line("proxy_leak_mb", float64(after.memory-before.memory)/1e6, "MB", fmt.Sprintf("resident, %.1f before", float64(before.memory)/1e6))
