@@ -170,12 +170,17 @@ func (c *Cluster) Within(ctx context.Context, limit time.Duration, what string, 
 	return c.Await(ctx, what, ask)
 }
 
-// Throughout asks again and again for a while, and fails as soon as the answer is an error.
-func (c *Cluster) Throughout(ctx context.Context, d time.Duration, what string, ask func() error) {
+// Throughout asks again and again for a while, and fails when the answer has been an error for longer than grace.
+func (c *Cluster) Throughout(ctx context.Context, d, grace time.Duration, what string, ask func() error) {
 	c.t.Helper()
+	well := time.Now()
 	for end := time.After(d); ; {
-		if err := ask(); err != nil {
-			c.t.Fatalf("%s: %v", what, err)
+		err := ask()
+		if err == nil {
+			well = time.Now()
+		}
+		if err != nil && time.Since(well) > grace {
+			c.t.Fatalf("%s: for %s: %v", what, since(well), err)
 		}
 		select {
 		case <-time.After(200 * time.Millisecond):

@@ -43,7 +43,7 @@ func (c *Cluster) steady(ctx context.Context, delay time.Duration) {
 	died, units := c.deaths(ctx), c.units()
 	c.bad(delay)
 	c.count(all...)
-	c.Throughout(ctx, 40*time.Second, "nobody is missing", func() error { return errors.Join(knows(c.Nodes(), c.Nodes()), c.namesUsable()) })
+	c.Throughout(ctx, 40*time.Second, 0, "nobody is missing", func() error { return errors.Join(knows(c.Nodes(), c.Nodes()), c.namesUsable()) })
 	c.alive(ctx, died)
 	saw := c.saw(delay.String()+" each way", all...)
 	// Two checks of a master in a row may be lost, and the proxy then moves its clients.

@@ -57,7 +57,7 @@ func TestLongSplit(t *testing.T) {
 		}
 		c.Within(ctx, seedLimit, "those that are cut off have the masters' names from the store", kept)
 		end := latestDeath(t, c.Nodes()).Add(toTheDead + 2*probeRound*time.Duration(len(c.Nodes())))
-		c.Throughout(ctx, time.Until(end), "the split", kept)
+		c.Throughout(ctx, time.Until(end), 0, "the split", kept)
 		t.Logf("measured: the split lasted %s", since(begun))
 		c.undisturbed("split", all[2:]...)
 		mended := time.Now()
