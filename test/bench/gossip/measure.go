@@ -45,6 +45,7 @@ func (s *sample) measure(idle time.Duration) (err error) {
 	debug.SetMemoryLimit(12 << 30)
 	before := memory()
 	c := newNodes()
+	defer func() { err = errors.Join(err, c.stop()) }()
 	for range masters {
 		if _, err := c.start(ctx, true); err != nil {
 			return err
@@ -107,7 +108,7 @@ func (s *sample) measure(idle time.Duration) (err error) {
 		return fmt.Errorf("rebuilt master: %w", err)
 	}
 	s.tell("rebuilt master known")
-	return c.stop()
+	return nil
 }
 
 // storm starts all but the masters within stormWindow.
@@ -162,6 +163,7 @@ func (s *sample) calm(ctx context.Context, c *nodes) error {
 		}
 	}
 	c.seeds = seeds
+	time.Sleep(time.Second) // who is joined answers first, and then takes over what it heard
 	for _, n := range c.all[1:] {
 		if _, err := n.Join(ctx, first); err != nil {
 			return err
