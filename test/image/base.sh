@@ -58,14 +58,18 @@ Name=en* eth*
 [Network]
 DHCP=yes
 EOF
-# Debian makes host keys when the package is installed, and then cloud-init does. An image has none.
+# Debian makes host keys when the package is installed, and then cloud-init does. An image has none. Emulated, it takes long.
 mkdir -p "$root/etc/systemd/system/ssh.service.d"
 cat >"$root/etc/systemd/system/ssh.service.d/host-keys.conf" <<'EOF'
 [Service]
+TimeoutStartSec=10min
 ExecStartPre=
 ExecStartPre=/usr/bin/ssh-keygen -A
 ExecStartPre=/usr/sbin/sshd -t
 EOF
+if [ -d "$root/etc/cloud/cloud.cfg.d" ]; then # it sets a locale otherwise, with a program that is not there
+  echo 'locale: false' >"$root/etc/cloud/cloud.cfg.d/90-image.cfg"
+fi
 ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 chroot "$root" systemctl -q enable systemd-networkd.service systemd-resolved.service ssh.service serial-getty@ttyS0.service
 if [ -n "$key" ]; then

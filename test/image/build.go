@@ -18,13 +18,13 @@ import (
 // options are the flags. Paths may be relative.
 type options struct {
 	Out, Cache, Binary, Repository string
-	Store, Roles, Key, Only        string
+	Store, Roles, Key, Only, Layer string
 	CloudInit                      bool
 }
 
 // build makes the image: a base, what is uploaded to it, and the provisioner's work.
 func build(ctx context.Context, o options) (err error) {
-	for _, p := range []*string{&o.Out, &o.Cache, &o.Binary, &o.Repository, &o.Key} {
+	for _, p := range []*string{&o.Out, &o.Cache, &o.Binary, &o.Repository, &o.Key, &o.Layer} {
 		if *p == "" {
 			continue
 		}
@@ -42,7 +42,7 @@ func build(ctx context.Context, o options) (err error) {
 	if o.CloudInit {
 		base = o.Cache + "/base-cloud-init.img"
 	}
-	environment := []string{"CACHE=" + o.Cache, "CLOUD_INIT=no", "ROLES=" + o.Roles, "IMPORT=true"}
+	environment := []string{"CACHE=" + o.Cache, "CLOUD_INIT=no", "ROLES=" + o.Roles, "IMPORT=true", "LAYER=" + o.Layer}
 	if o.CloudInit {
 		environment[1] = "CLOUD_INIT=yes"
 	}

@@ -5,6 +5,7 @@
 # and inodes that bake notes are those that the machine boots with.
 #
 #   ROLES, FROM, REGION, INSTALL, IMPORT, KEEP: see packer/provision.sh
+#   LAYER  a file that becomes /etc/rekindle/10-image.yaml
 set -eu
 base=$1 disk=$2 upload=$3 store=${4:-}
 cp --sparse=always "$base" "$disk.part"
@@ -22,6 +23,7 @@ mount -t sysfs -o ro sys "$root/sys"
 mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs tmpfs "$root/tmp"
 mount --bind /dev "$root/dev"
+[ -z "${LAYER:-}" ] || install -D -m 0644 "$LAYER" "$root/etc/rekindle/10-image.yaml"
 mkdir "$root/tmp/rekindle"
 cp -r "$upload/." "$root/tmp/rekindle"
 if [ -n "$store" ]; then

@@ -24,6 +24,7 @@ func main() {
 	flag.StringVar(&o.Store, "store", "", "s3://, https:// or dir://; without it stand-ins")
 	flag.StringVar(&o.Roles, "roles", "master,minion", "what the image is for")
 	flag.StringVar(&o.Key, "key", "", "public SSH key that stays in the image, for root")
+	flag.StringVar(&o.Layer, "layer", "", "the image's layer of the configuration: becomes /etc/rekindle/10-image.yaml")
 	flag.StringVar(&o.Only, "only", "", "base: make the base alone, for Packer; upload: and what Packer uploads")
 	flag.BoolVar(&o.CloudInit, "cloud-init", false, "with Debian's cloud-init")
 	flag.Parse()

@@ -1,0 +1,310 @@
+//go:build vm
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"rekindle/test/cloud"
+	"rekindle/test/vm/qemu"
+)
+
+const (
+	firstSeed  = 1
+	firstSlot  = 2 // lanes have the slots 0 and 1
+	minionSlot = 3
+	firstStore = "first"
+	masterRole = "rekindle-master"
+	nodeRole   = "rekindle-node"
+
+	bootLimit = 8 * time.Minute
+	cutLimit  = 10 * time.Minute
+)
+
+// bench is the VPC with what its tests share.
+type bench struct {
+	*vpc
+	count counter
+
+	mu       sync.Mutex
+	outcomes []outcome
+}
+
+func master(store string) cloud.InstanceSpec {
+	return cloud.InstanceSpec{Role: masterRole, UserData: []byte("store: s3://" + store + "\n"),
+		Tags: map[string]string{"rekindle:role": "master", "rekindle:cluster": "demo"}}
+}
+
+func (b *bench) image() string { return filepath.Join(b.dir, "image.raw") }
+
+func (b *bench) frozenDisk(lane int) string {
+	return filepath.Join(b.dir, fmt.Sprintf("lane-%d", lane), "disk.qcow2")
+}
+
+func (b *bench) frozenState(lane int) string {
+	return filepath.Join(b.dir, fmt.Sprintf("lane-%d", lane), "state")
+}
+
+// freeze boots a machine up to the start of the agent, and keeps it as it is then, for every cut of a lane.
+func (b *bench) freeze(ctx context.Context, lane int) error {
+	n, err := b.launch(ctx, b.newCloud(0), lane, fmt.Sprintf("lane-%d", lane), b.image(), master("nobody"))
+	if err != nil {
+		return err
+	}
+	defer n.off()
+	if err := n.start(""); err != nil {
+		return err
+	}
+	if _, err := n.until(ctx, `^console: .*Starting rekindle\.service`); err != nil {
+		return err
+	}
+	return n.machine.Save(ctx, b.frozenState(lane))
+}
+
+// TestMachines is everything, on two lanes with a machine each: the first boot of a master, its reboot, minions by cloud-init,
+// and power cuts.
+func TestMachines(t *testing.T) {
+	if err := os.MkdirAll(*outDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{vpc: openVPC(t)}
+	var first *node
+	var lost data
+	t.Cleanup(func() {
+		if first != nil {
+			first.off()
+		}
+	})
+	both(
+		func() {
+			t.Run("first boot", func(t *testing.T) { first, lost = b.firstBoot(t) })
+		},
+		func() {
+			t.Run("freeze", func(t *testing.T) {
+				for lane := range 2 {
+					ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+					defer cancel()
+					if err := b.freeze(ctx, lane); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		})
+	if t.Failed() {
+		return
+	}
+	points := make(chan point, len(firstBoot))
+	for _, p := range firstBoot[:min(*most, len(firstBoot))] {
+		points <- p
+	}
+	close(points)
+	restores := make(chan point, len(restore))
+	for _, p := range restore[:min(*most, len(restore))] {
+		restores <- p
+	}
+	close(restores)
+	gone := make(chan struct{}) // closed when the first master has lost its power for good
+	cuts := func(lane int) {
+		for p := range points {
+			b.row(t, lane, "first boot", p, nil)
+		}
+		<-gone
+		for p := range restores {
+			if !t.Failed() {
+				b.row(t, lane, "restore", p, &lost)
+			}
+		}
+	}
+	both(
+		func() {
+			defer close(gone)
+			t.Run("cloud-init", func(t *testing.T) { b.minions(t, first) })
+			t.Run("reboot", func(t *testing.T) { b.reboot(t, first, lost) })
+			first.off()
+		},
+		func() { cuts(1) })
+	_ = cuts
+	text := table(b.outcomes)
+	t.Log("\n" + text)
+	if err := os.WriteFile(filepath.Join(*outDir, "power-cuts.txt"), []byte(text), 0o644); err != nil {
+		t.Error(err)
+	}
+	if len(b.assets) > 0 {
+		t.Errorf("fetched, though the image has them: %v", b.assets)
+	}
+}
+
+// both does two things at once.
+func both(one, other func()) {
+	var wait sync.WaitGroup
+	wait.Go(one)
+	wait.Go(other)
+	wait.Wait()
+}
+
+func (b *bench) row(t *testing.T, lane int, kind string, p point, lost *data) {
+	t.Run(kind+": "+p.name, func(t *testing.T) {
+		o := b.cut(t, lane, kind, p, lost)
+		b.mu.Lock()
+		b.outcomes = append(b.outcomes, o)
+		b.mu.Unlock()
+		t.Logf("%s: %.1f s: %s; ready after %.1f s: %s", p.name, o.at.after.Seconds(), o.at.text, o.ready.Seconds(), o.saw)
+		if o.failed != nil {
+			t.Error(o.failed)
+		}
+	})
+}
+
+// firstBoot boots a master of a cluster that never was, and fills its etcd. The console and the timeline of this boot are kept.
+func (b *bench) firstBoot(t *testing.T) (*node, data) {
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	b.newStore(t, firstStore, true)
+	n, err := b.launch(ctx, b.newCloud(firstSeed), firstSlot, "first", b.image(), master(firstStore))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.options.EC2 = true
+	if err := n.start(""); err != nil {
+		t.Fatal(err)
+	}
+	at, err := n.ready(ctx)
+	if err != nil {
+		t.Fatal(errors.Join(err, keep(n, "failed-"+n.options.Name+".log")))
+	}
+	t.Logf("ready after %.1f s", at.Seconds())
+	if err := b.keepBoot(ctx, n); err != nil {
+		t.Error(err)
+	}
+	d, err := b.fill(ctx, n, firstStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, d
+}
+
+// keepBoot writes console.log and boot.svg.
+func (b *bench) keepBoot(ctx context.Context, n *node) error {
+	if err := keep(n, "console.log"); err != nil {
+		return err
+	}
+	timeline, err := b.get(ctx, firstStore, "nodes/"+n.ID+"/boot.json")
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(n.options.Dir, "boot.json")
+	if err := os.WriteFile(file, timeline, 0o644); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, *binary, "timeline", "--svg", filepath.Join(*outDir, "boot.svg"), file).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("timeline: %w: %s", err, out)
+	}
+	return nil
+}
+
+// reboot shuts the master down in order and starts it again: the same cluster, the same data.
+func (b *bench) reboot(t *testing.T, n *node, before data) {
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	if err := n.machine.PowerOff(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.sober(); err != nil {
+		t.Error(err)
+	}
+	if err := n.start(""); err != nil {
+		t.Fatal(err)
+	}
+	at, err := n.ready(ctx)
+	if err != nil {
+		t.Fatal(errors.Join(err, keep(n, "failed-"+n.options.Name+".log")))
+	}
+	after, err := b.look(ctx, n, firstStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.cluster != before.cluster || after.UID != before.UID || after.Generation != before.Generation || after.Digest != before.Digest {
+		t.Errorf("generation %d of %s with %d keys, was %d of %s with %d", after.Generation, after.UID, after.Keys, before.Generation, before.UID, before.Keys)
+	}
+	t.Logf("ready again after %.1f s, %d keys", at.Seconds(), after.Keys)
+}
+
+// variant is a way to hand the configuration to a node.
+type variant struct {
+	name, userData string
+	says           []string // on the console
+}
+
+var variants = []variant{
+	{"shell script", "#!/bin/sh\nset -e\nrekindle up --config - <<EOF\nstore: s3://" + firstStore + "\nnode:\n  labels: {from: script}\nEOF\necho the script is through\n",
+		[]string{`the script is through`}},
+	{"MIME", `Content-Type: multipart/mixed; boundary="=="
+MIME-Version: 1.0
+
+--==
+Content-Type: text/cloud-config; charset="utf-8"
+
+#cloud-config
+write_files:
+- {path: /etc/from-cloud-config, content: "written by cloud-init"}
+
+--==
+Content-Type: text/x-shellscript; charset="utf-8"
+
+#!/bin/sh
+echo "the script says: $(cat /etc/from-cloud-config)"
+
+--==
+Content-Type: application/vnd.rekindle+yaml
+
+store: s3://` + firstStore + `
+
+--==--
+`, []string{`the script says: written by cloud-init`}},
+	{"YAML", "store: s3://" + firstStore + "\n", []string{`Unhandled non-multipart \(text/x-not-multipart\) userdata`}},
+}
+
+// minions boots a minion for each way, in which cloud-init runs with its EC2 data source.
+func (b *bench) minions(t *testing.T, first *node) {
+	for i, how := range variants {
+		t.Run(how.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+			defer cancel()
+			n, err := b.launch(ctx, first.Cloud, minionSlot, fmt.Sprintf("minion-%d", i), b.image(), cloud.InstanceSpec{
+				Role: nodeRole, UserData: []byte(how.userData), Tags: map[string]string{"rekindle:role": "minion", "rekindle:cluster": "demo"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer first.Terminate(n.ID)
+			defer n.off()
+			n.options.EC2 = true
+			if err := n.start(""); err != nil {
+				t.Fatal(err)
+			}
+			at, err := n.ready(ctx)
+			if err != nil {
+				t.Fatal(errors.Join(err, keep(n, "failed-"+n.options.Name+".log")))
+			}
+			for _, pattern := range append(how.says, `cloud-init.*Datasource DataSourceEc2`) {
+				if _, err := n.until(ctx, `^console: .*`+pattern); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := n.sober(); err != nil {
+				t.Error(err)
+			}
+			t.Logf("ready after %.1f s", at.Seconds())
+		})
+	}
+}
+
+var _ = qemu.Plain
