@@ -3,6 +3,7 @@ package apiproxy
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,9 +11,15 @@ import (
 const (
 	small = 16 << 10
 	large = 256 << 10
+
+	// largeLimit bounds the large buffers in use, to 8 MB: clients that do not read hold theirs.
+	largeLimit = 32
 )
 
-var smallBuffers, largeBuffers sync.Pool
+var (
+	smallBuffers, largeBuffers sync.Pool
+	largeInUse                 atomic.Int32
+)
 
 // buffer carries bytes from a socket to another one.
 type buffer struct {
@@ -24,7 +31,11 @@ type buffer struct {
 func bufferFor(bytes int) *buffer {
 	pool, size := &smallBuffers, small
 	if bytes > small {
-		pool, size = &largeBuffers, large
+		if largeInUse.Add(1) <= largeLimit {
+			pool, size = &largeBuffers, large
+		} else {
+			largeInUse.Add(-1)
+		}
 	}
 	if b, ok := pool.Get().(*buffer); ok {
 		return b
@@ -37,6 +48,7 @@ func (b *buffer) put() {
 	if len(b.data) == small {
 		smallBuffers.Put(b)
 	} else {
+		largeInUse.Add(-1)
 		largeBuffers.Put(b)
 	}
 }
