@@ -30,7 +30,7 @@ func run(bubble func(func() error) error, args []string) error {
 	nodes := flags.IntSlice("nodes", []int{100, 1000}, "nodes of each cluster")
 	storms := flags.Int("storms", 300, "nodes of the largest cluster that begins with a storm of joins")
 	// A node exchanges full states once in as many seconds as there are nodes, at any moment of those.
-	idle := flags.Duration("idle", 3*time.Minute, "how long to look at idle nodes")
+	idle := flags.Duration("idle", 2*time.Minute, "how long to look at idle nodes")
 	verbose := flags.BoolP("verbose", "v", false, "tell what is going on")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
