@@ -205,10 +205,13 @@ func (f *client) answering() (by string, err error) {
 func (f *client) answeredSince(t time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.last.Before(t) {
-		return fmt.Errorf("the client on %s has no answer: %w", f.node.ID, f.refused)
+	switch {
+	case !f.last.Before(t):
+		return nil
+	case f.refused != nil:
+		return fmt.Errorf("the client on %s: %w", f.node.ID, f.refused)
 	}
-	return nil
+	return fmt.Errorf("the client on %s has no answer yet", f.node.ID)
 }
 
 // answered waits until the client on each of some minions has an answer to a question of now.
@@ -273,10 +276,11 @@ func (c *Cluster) aim(ctx context.Context, minion, master *node.Node) {
 	f, want := c.clients[minion.ID], c.Address(master).String()
 	f.prefer(want)
 	c.Within(ctx, 30*time.Second, minion.ID+" is answered by "+want, func() error {
-		if by, err := f.answering(); err != nil || by != want {
-			return fmt.Errorf("by %s: %w", by, err)
+		by, err := f.answering()
+		if err == nil && by != want {
+			err = errors.New("it is answered by " + by)
 		}
-		return nil
+		return err
 	})
 	f.prefer("")
 }

@@ -56,10 +56,11 @@ func (c *Cluster) namesOf(n *node.Node, wantAll, wantMasters []string) error {
 			return fmt.Errorf("%s has the masters %v, not %v", p.Name, got, wantMasters)
 		}
 	}
-	if living, err := living(n); err != nil || !slices.Equal(living, wantAll) {
-		return fmt.Errorf("%v are alive to it, not %v: %w", living, wantAll, err)
+	living, err := living(n)
+	if err == nil && !slices.Equal(living, wantAll) {
+		err = fmt.Errorf("%v are alive to it, not %v", living, wantAll)
 	}
-	return nil
+	return err
 }
 
 // living are the instances that are alive, or suspect, to a node.
@@ -83,8 +84,12 @@ func knows(who, whom []*node.Node) error {
 	want := ids(whom)
 	slices.Sort(want)
 	for _, n := range who {
-		if got, err := living(n); err != nil || !slices.Equal(got, want) {
-			return fmt.Errorf("%v are alive to %s, not %v: %w", got, n.ID, want, err)
+		got, err := living(n)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%v are alive to %s, not %v", got, n.ID, want)
 		}
 	}
 	return nil
@@ -94,6 +99,20 @@ func knows(who, whom []*node.Node) error {
 func podNames(n *node.Node) ([]netip.Addr, error) {
 	hosts, err := os.ReadFile(n.Path("/run/rekindle/hosts"))
 	return lookup(hosts, apiName), err
+}
+
+// keep is an error unless each of some nodes has exactly these API servers for its pods.
+func keep(nodes []*node.Node, want []netip.Addr) error {
+	for _, n := range nodes {
+		got, err := podNames(n)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%s: /run/rekindle/hosts has %v, not %v", n.ID, got, want)
+		}
+	}
+	return nil
 }
 
 // deaths are how often all nodes together have taken another one for dead, or were told that it left, since they started.

@@ -5,7 +5,6 @@ package network
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -47,14 +46,7 @@ func TestLongSplit(t *testing.T) {
 		})
 		t.Logf("measured: each side has taken the other one for dead after %s", since(begun))
 		// Without a master that lives, those that announced themselves in the store are asked for, which nobody took away.
-		kept := func() error {
-			for _, n := range c.Nodes() {
-				if got, err := podNames(n); err != nil || !slices.Equal(got, names) {
-					return fmt.Errorf("%s: /run/rekindle/hosts has %v, not %v: %w", n.ID, got, names, err)
-				}
-			}
-			return errors.Join(knows(cut, cut), knows(rest, rest))
-		}
+		kept := func() error { return errors.Join(keep(c.Nodes(), names), knows(cut, cut), knows(rest, rest)) }
 		c.Within(ctx, seedLimit, "those that are cut off have the masters' names from the store", kept)
 		end := latestDeath(t, c.Nodes()).Add(toTheDead + 2*probeRound*time.Duration(len(c.Nodes())))
 		c.Throughout(ctx, time.Until(end), 0, "the split", kept)
