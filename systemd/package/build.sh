@@ -1,6 +1,9 @@
 #!/bin/sh
 # Makes the deb and the rpm of a binary: build.sh BINARY VERSION ARCH OUT, with ARCH as Go names it. Run from the root
 # of the repository. The version is what `git describe` says. The same input gives the same bytes.
+#
+#   PACKAGERS   (deb rpm)
+#   COMPRESSION (xz) of the deb: none is for tests, which install it at once
 set -eu
 binary=$1 described=$2 arch=$3 out=$4
 nfpm=${NFPM:-"go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.1"}
@@ -43,6 +46,7 @@ rekindle: statically-linked-binary [usr/bin/rekindle]
 rekindle: initial-upload-closes-no-bugs [usr/share/doc/rekindle/changelog.Debian.gz:1]
 END
 mkdir -p "$out"
-for packager in deb rpm; do
-  VERSION=$version ARCH=$arch STAGE=$stage $nfpm package --config systemd/nfpm.yaml --packager $packager --target "$out/"
+sed "s/compression: xz/compression: ${COMPRESSION:-xz}/" systemd/nfpm.yaml >"$stage/nfpm.yaml"
+for packager in ${PACKAGERS:-deb rpm}; do
+  VERSION=$version ARCH=$arch STAGE=$stage $nfpm package --config "$stage/nfpm.yaml" --packager $packager --target "$out/"
 done

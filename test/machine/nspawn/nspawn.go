@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,13 +25,14 @@ import (
 // Options say what machine this is. Name, Base and Dir are required.
 type Options struct {
 	Name           string            // unique on this host while it runs
-	Base           string            // the tree that every machine begins with; never written to
+	Base           string            // the tree that every machine begins with, never written to; or several, a:b, a over b
 	Dir            string            // absolute, exists; gets the machine's disk and the log of its console
 	Files          map[string]string // by path on the machine: put on the disk before the first boot
 	PrivateNetwork bool              // only a loopback interface of its own; else the host's network
+	Namespace      string            // path of the network namespace that it is in; not together with PrivateNetwork
 }
 
-// Machine is one of them. Its methods are for one goroutine.
+// Machine is one of them. Path, Leader and Run may be called from any goroutine, the other methods from one at a time.
 type Machine struct {
 	Options
 	Root    string // its file system, on the host
@@ -38,7 +40,7 @@ type Machine struct {
 
 	spawned *exec.Cmd
 	ended   chan struct{} // closed when it ended
-	leader  int           // its PID 1, on the host
+	leader  atomic.Int64  // its PID 1, on the host; 0: it does not run
 }
 
 // Time limits of a machine.
@@ -103,6 +105,9 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if m.PrivateNetwork {
 		args = append(args, "--private-network")
 	}
+	if m.Namespace != "" {
+		args = append(args, "--network-namespace-path="+m.Namespace)
+	}
 	cmd := exec.Command("systemd-nspawn", args...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	cmd.Stdout, cmd.Stderr = console, console
@@ -118,7 +123,9 @@ func (m *Machine) Boot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("no PID 1 after %s, see %s", bootLimit, m.Console))
 	defer cancel()
 	for {
-		if m.leader, err = m.first(); err == nil && m.leader != 0 {
+		leader, err := m.first()
+		m.leader.Store(int64(leader))
+		if err == nil && leader != 0 {
 			if _, err = m.Run(ctx, "systemctl", "show", "--property=Version"); err == nil {
 				return nil
 			}
@@ -188,12 +195,17 @@ func (m *Machine) first() (int, error) {
 	return 0, nil
 }
 
-// Leader is the machine's PID 1, by its number on the host.
-func (m *Machine) Leader() int { return m.leader }
+// Path is where a path of the running machine is on the host, with what is mounted there. Root is its disk alone.
+func (m *Machine) Path(path string) string {
+	return filepath.Join("/proc", strconv.Itoa(m.Leader()), "root", path)
+}
+
+// Leader is the machine's PID 1, by its number on the host; 0 while there is none.
+func (m *Machine) Leader() int { return int(m.leader.Load()) }
 
 // Run runs a command on the machine and returns what it printed, without the last line break.
 func (m *Machine) Run(ctx context.Context, command ...string) (string, error) {
-	args := []string{"--target", strconv.Itoa(m.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wdns=/", "--"}
+	args := []string{"--target", strconv.Itoa(m.Leader()), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wdns=/", "--"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(args, command...)...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
 	var out bytes.Buffer
@@ -211,7 +223,7 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	if m.spawned == nil {
 		return nil
 	}
-	if err := syscall.Kill(m.leader, syscall.Signal(34+4)); err != nil { // systemd(1): poweroff
+	if err := syscall.Kill(m.Leader(), syscall.Signal(34+4)); err != nil { // systemd(1): poweroff
 		return fmt.Errorf("machine %s: %w", m.Name, err)
 	}
 	return m.gone(ctx)
@@ -222,7 +234,7 @@ func (m *Machine) Kill(ctx context.Context) error {
 	if m.spawned == nil {
 		return nil
 	}
-	pid := m.leader
+	pid := m.Leader()
 	if pid == 0 {
 		pid = m.spawned.Process.Pid
 	}
@@ -235,12 +247,40 @@ func (m *Machine) Kill(ctx context.Context) error {
 func (m *Machine) gone(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
-	select {
-	case <-m.ended:
-		m.spawned, m.leader = nil, 0
-		return m.ungroup()
-	case <-ctx.Done():
-		return fmt.Errorf("machine %s does not end: %w", m.Name, ctx.Err())
+	for {
+		reap()
+		select {
+		case <-m.ended:
+			m.spawned = nil
+			m.leader.Store(0)
+			return m.ungroup()
+		case <-ctx.Done():
+			return fmt.Errorf("machine %s does not end: %w", m.Name, ctx.Err())
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// reap takes away what is left of commands that Run gave up: they end on the machine, and their parent, which was on this side,
+// is gone. Where nobody but this process would do it, PID 1 of the machine waits for them for ever (pid_namespaces(7)).
+func reap() {
+	children, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		return
+	}
+	for _, path := range children {
+		status, err := os.ReadFile(path)
+		if err != nil {
+			continue // it ended
+		}
+		_, pids, _ := strings.Cut(string(status), "\nNSpid:")
+		pids, _, _ = strings.Cut(pids, "\n")
+		if len(strings.Fields(pids)) < 2 {
+			continue // of this namespace
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // not ours, or it runs
+		}
 	}
 }
 

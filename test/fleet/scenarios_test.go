@@ -1,0 +1,197 @@
+//go:build fleet
+
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	lab "rekindle/test/lab/node"
+	"rekindle/test/vpc"
+)
+
+// scenario is something that happens to the cluster.
+type scenario struct {
+	name  string
+	bound time.Duration // from the end of what do does until the cluster is whole
+	do    func(ctx context.Context, f *fleet) (result string, err error)
+}
+
+var scenarios = []scenario{
+	{"minion killed", time.Minute, func(_ context.Context, f *fleet) (string, error) { return "", f.kill(of(f.all(), "minion")[:1]) }},
+	{"master killed", 2 * time.Minute, func(_ context.Context, f *fleet) (string, error) { return "", f.kill(of(f.all(), "master")[:1]) }},
+	{"all masters killed", 3 * time.Minute, allMasters},
+	{"rolling replacement of all", 2 * time.Minute, roll},
+	{"S3 away for five minutes", 2 * time.Minute, storeAway},
+}
+
+// play has a scenario happen, and waits until the cluster is whole.
+func (f *fleet) play(s scenario) {
+	f.t.Helper()
+	f.writer.pause()
+	result, err := s.do(f.t.Context(), f)
+	if err != nil {
+		f.t.Fatalf("%s: %v", s.name, err)
+	}
+	ended := time.Now()
+	ctx, cancel := context.WithTimeout(f.t.Context(), s.bound)
+	defer cancel()
+	f.await(ctx, s.name, f.look)
+	f.tell(s.name, s.bound, time.Since(ended), result)
+}
+
+// kill cuts the power of machines, all at once, and ends their instances.
+func (f *fleet) kill(some []*machine) error {
+	var cuts errgroup.Group
+	for _, m := range some {
+		<-m.booted
+		cuts.Go(func() error { return m.Kill(context.Background()) })
+	}
+	err := cuts.Wait()
+	for _, m := range some {
+		f.cloud.Terminate(m.ID)
+	}
+	return err
+}
+
+// deltasBehind is by how much the store may be behind etcd: the interval of deltas, 2 s, and what an upload takes.
+const deltasBehind = 10 * time.Second
+
+// allMasters ends all masters at once: what the store has not is lost.
+func allMasters(ctx context.Context, f *fleet) (string, error) {
+	if err := f.kill(of(f.all(), "master")); err != nil {
+		return "", err
+	}
+	killed := time.Now()
+	f.lineage.Generation++
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	client, err := f.etcd().AwaitServing(ctx, func() []*lab.Node { return nodes(of(f.all(), "master")) })
+	if err != nil {
+		return "", err
+	}
+	served := time.Since(killed)
+	f.writer.speak(client.Endpoints())
+	lost, err := f.writer.forgive(ctx, killed, deltasBehind)
+	return fmt.Sprintf(", etcd served after %.1f s, %d keys of the last seconds were lost", served.Seconds(), lost), errors.Join(err, client.Close())
+}
+
+// roll replaces every machine: of each role some at a time, and the next when their successors are ready.
+func roll(ctx context.Context, f *fleet) (string, error) {
+	start := time.Now()
+	err := f.inTurn(ctx, func(ctx context.Context, some []*machine) error {
+		if err := f.kill(some); err != nil {
+			return err
+		}
+		return f.awaited(ctx, func(ctx context.Context) error { return f.succeeded(ctx, some) })
+	})
+	return fmt.Sprintf(", all replaced in %.0f s", time.Since(start).Seconds()), err
+}
+
+// atOnce is how many of a role are worked on at a time.
+var atOnce = map[string]int{"master": 1, "minion": 2, "loadbalancer": 1}
+
+// inTurn does something to every machine, to some of each role at a time.
+func (f *fleet) inTurn(ctx context.Context, do func(ctx context.Context, some []*machine) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	work, ctx := errgroup.WithContext(ctx)
+	for role, count := range atOnce {
+		work.Go(func() error {
+			for some := range slices.Chunk(of(f.all(), role), count) {
+				if err := do(ctx, some); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+// succeeded wants others of the same role in the place of machines, ready, and masters' etcd to be one of living members.
+func (f *fleet) succeeded(ctx context.Context, gone []*machine) error {
+	now := of(f.all(), gone[0].Group)
+	for _, m := range gone {
+		if slices.Contains(now, m) {
+			return fmt.Errorf("%s is there", m.ID)
+		}
+	}
+	if want := sizes[gone[0].Group]; len(now) != want {
+		return fmt.Errorf("%d machines, not %d", len(now), want)
+	}
+	for _, m := range now {
+		if err := f.says(m); err != nil {
+			return named(m, err)
+		}
+	}
+	if gone[0].Group != "master" {
+		return nil
+	}
+	return f.member(ctx, now)
+}
+
+// storeAway has S3 not answer, nor refuse: packets are lost on the way. What needs no S3 goes on meanwhile.
+func storeAway(ctx context.Context, f *fleet) (string, error) {
+	back := time.After(5 * time.Minute)
+	everybody, bucket := []netip.Addr{{}}, []netip.Addr{s3Address}
+	f.net.Between(everybody, bucket, vpc.Link{Cut: true})
+	f.storeAway = true
+	for _, s := range []scenario{
+		{"agents killed every 10 s for 2 min, without S3", time.Minute, agentsKilled},
+		{"network split and back, without S3", time.Minute, split},
+		{"upgrade of all agents under load, without S3", 2 * time.Minute, upgrade},
+	} {
+		f.play(s)
+	}
+	select {
+	case <-back:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	f.net.Between(everybody, bucket, vpc.Link{})
+	f.storeAway = false
+	return "", nil
+}
+
+// split cuts a master, half of the minions and a load balancer off from the others, until each side knows.
+func split(ctx context.Context, f *fleet) (string, error) {
+	all := f.all()
+	some := slices.Concat(of(all, "master")[:1], of(all, "minion")[:3], of(all, "loadbalancer")[:1])
+	others := slices.DeleteFunc(slices.Clone(all), func(m *machine) bool { return slices.Contains(some, m) })
+	for _, m := range some {
+		f.apart[m.ID] = true
+	}
+	f.net.Between(addresses(some), addresses(others), vpc.Link{Cut: true})
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	start := time.Now()
+	err := f.awaited(ctx, func(ctx context.Context) error {
+		for _, side := range [][]*machine{some, others} {
+			for _, m := range side {
+				if err := f.knows(m, side); err != nil {
+					return named(m, err)
+				}
+			}
+		}
+		_, err := f.writer.check(ctx)
+		return err
+	})
+	f.net.Between(addresses(some), addresses(others), vpc.Link{})
+	clear(f.apart)
+	return fmt.Sprintf(", each side knew itself alone after %.1f s", time.Since(start).Seconds()), err
+}
+
+func addresses(machines []*machine) []netip.Addr {
+	var all []netip.Addr
+	for _, m := range machines {
+		all = append(all, m.PrivateIP)
+	}
+	return all
+}
