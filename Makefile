@@ -99,7 +99,7 @@ bench-backup: ## back a 500 MiB etcd up while it is written to, and follow it wi
 bench-rebuild: build ## terminate a single master with its disk, until etcd serves again with 200 MiB
 	cd test && $(GO) run ./bench/rebuild --binary ../bin/rekindle
 
-bench-gossip: ## membership of 100, 300 and 1,000 nodes, in virtual time
+bench-gossip: ## membership of 100 and 1,000 nodes, in virtual time
 	cd test && $(GO) run ./bench/gossip
 
 bench-failover: ## kill masters under a client of the API proxy (root: black holes need network namespaces)

@@ -34,6 +34,7 @@ const (
 	followEvery = 10 * time.Second
 	followPause = 200 * time.Millisecond
 	healthEvery = 2 * time.Second
+	healthSoon  = 500 * time.Millisecond // while one has not been healthy yet
 )
 
 // finding is how this node finds the others, and what follows from whom it finds.
@@ -44,6 +45,7 @@ type finding struct {
 	listen netip.AddrPort  // of the proxy
 	zone   *route53.Keeper // nil: this node keeps no zone
 	moved  chan struct{}   // something changed
+	looked chan struct{}   // closed when this node has asked its own components for the first time, or has none
 	own    discovery.Peer  // who this node is, and what it has, as its boot began
 	want   *plan.Plan      // of then: what it has does not change
 	ec2    patience
@@ -64,7 +66,7 @@ func (a *Agent) find(n *node) {
 		if len(own.Addresses) == 0 {
 			return // plan.Make has refused the node's address family
 		}
-		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), own: own, want: n.want, self: own, since: time.Now()}
+		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), looked: make(chan struct{}), own: own, want: n.want, self: own, since: time.Now()}
 		if f.own.API != "" {
 			f.keepZone()
 			a.spawn(f.withdraw)
@@ -79,6 +81,8 @@ func (a *Agent) find(n *node) {
 		}
 		if f.own.API != "" || f.own.Etcd != "" {
 			a.spawn(f.watchSelf)
+		} else {
+			close(f.looked)
 		}
 		a.spawn(f.seek)
 		a.spawn(f.follow)
@@ -170,34 +174,49 @@ func (f *finding) changed() {
 
 // watchSelf asks this node's own components how they are, and tells the others when that changes.
 func (f *finding) watchSelf(ctx context.Context) {
-	for pause(ctx, healthEvery) {
-		f.mu.Lock()
-		was := f.self
-		f.mu.Unlock()
-		now := was
-		if was.API != "" {
-			now.API = next(was.API, f.apiHealthy(ctx, f.want))
+	now := f.lookAtSelf(ctx)
+	close(f.looked)
+	for {
+		wait := healthEvery
+		if now.API == discovery.Starting || now.Etcd == discovery.Starting {
+			wait = healthSoon
 		}
-		for _, member := range f.want.Etcd {
-			if now.Etcd = next(was.Etcd, etcd.Healthy(ctx, member)); now.Etcd != discovery.Healthy {
-				break
-			}
+		if !pause(ctx, wait) {
+			return
 		}
-		if now.API == was.API && now.Etcd == was.Etcd || ctx.Err() != nil {
-			continue
-		}
-		f.Logger.Info("own health", "api", now.API, "etcd", now.Etcd)
-		f.mu.Lock()
-		f.self = now
-		g := f.gossip
-		f.mu.Unlock()
-		if g != nil {
-			if err := g.Update(now); err != nil {
-				f.Logger.Warn("the others do not learn of this node's health", "error", err)
-			}
-		}
-		f.changed()
+		now = f.lookAtSelf(ctx)
 	}
+}
+
+// lookAtSelf asks once, and returns what this node says of itself from now on.
+func (f *finding) lookAtSelf(ctx context.Context) discovery.Peer {
+	f.mu.Lock()
+	was := f.self
+	f.mu.Unlock()
+	now := was
+	if was.API != "" {
+		now.API = next(was.API, f.apiHealthy(ctx, f.want))
+	}
+	for _, member := range f.want.Etcd {
+		if now.Etcd = next(was.Etcd, etcd.Healthy(ctx, member)); now.Etcd != discovery.Healthy {
+			break
+		}
+	}
+	if now.API == was.API && now.Etcd == was.Etcd || ctx.Err() != nil {
+		return was
+	}
+	f.Logger.Info("own health", "api", now.API, "etcd", now.Etcd)
+	f.mu.Lock()
+	f.self = now
+	g := f.gossip
+	f.mu.Unlock()
+	if g != nil {
+		if err := g.Update(now); err != nil {
+			f.Logger.Warn("the others do not learn of this node's health", "error", err)
+		}
+	}
+	f.changed()
+	return now
 }
 
 // next is the health after a question: what has never been healthy is starting.

@@ -19,6 +19,7 @@ const (
 	keysEvery  = time.Minute
 	keysSettle = 4 * time.Minute
 	gossipWait = 5 * time.Second // before another attempt to begin
+	lookLimit  = time.Second     // how long gossip waits for the first word of this node's own components
 )
 
 // runGossip takes part until ctx ends.
@@ -52,6 +53,13 @@ func (f *finding) takePart(ctx context.Context) error {
 	}
 	if err := f.host.MkdirAll("/var/lib/rekindle/gossip"); err != nil {
 		return err
+	}
+	// An agent that starts again beside healthy components must not say that they are starting.
+	select {
+	case <-f.looked:
+	case <-time.After(lookLimit):
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	f.mu.Lock()
 	own := f.self

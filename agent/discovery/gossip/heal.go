@@ -72,7 +72,7 @@ func (g *Gossip) heal(ctx context.Context) {
 // the cluster: a member has about 190 bytes, which travel four times in each interval.
 func (g *Gossip) exchange(ctx context.Context) {
 	for n := 0; ; n++ {
-		interval := max(healInterval, time.Duration(g.Living())*time.Second)
+		interval := max(exchangeInterval, time.Duration(g.Living())*time.Second)
 		if n < len(firstExchanges) {
 			interval = firstExchanges[n]
 		}
@@ -92,6 +92,9 @@ func (g *Gossip) exchange(ctx context.Context) {
 		}
 	}
 }
+
+// exchangeInterval is the shortest one, for clusters of a few nodes.
+const exchangeInterval = 5 * time.Second
 
 // firstExchanges are the first waits of exchange.
 var firstExchanges = []time.Duration{3 * time.Second, 10 * time.Second}

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -88,6 +89,37 @@ func TestLossAndDelay(t *testing.T) {
 		if dead > 0 {
 			t.Error("living nodes were taken for dead")
 		}
+	})
+}
+
+// TestNewsReachesAll: what one of nine nodes says of itself is known to the others within a second; an exchange of full states
+// would take longer.
+func TestNewsReachesAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.network.Latency = time.Millisecond
+		all := l.nodes(1, 9)
+		defer stop(all...)
+		l.within(20*time.Second, all, "together", func(n *node) bool { return n.living() == instances(1, 9) })
+		const updates = 200
+		missed := 0
+		for i := range updates {
+			said := withVersion(all[i%9].self.peer, fmt.Sprint("v", i))
+			if err := all[i%9].Update(said); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			for _, n := range all {
+				if !slices.ContainsFunc(n.Peers(), func(p discovery.Sighting) bool { return p.Version == said.Version }) {
+					missed++
+				}
+			}
+		}
+		// When each piece of news was passed on half as often, about ten missed somebody.
+		if missed > updates/50 {
+			t.Errorf("%d nodes missed one of %d pieces of news", missed, updates)
+		}
+		t.Logf("%d nodes missed one of %d pieces of news", missed, updates)
 	})
 }
 
