@@ -102,6 +102,16 @@ const (
 	valueSize             = 8 << 10
 )
 
+// write writes keys until all are written: emulated, etcd takes longer at times than its own limit.
+func write(ctx context.Context, client *clientv3.Client, f keyspace.Fill) error {
+	for {
+		err := keyspace.Write(ctx, client, f)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // fill writes keys, makes a full backup of them, writes more, and waits until the agent has stored those, too.
 func (v *vpc) fill(ctx context.Context, n *node, bucket string) (d data, err error) {
 	client, err := v.dial(ctx, n, bucket)
@@ -109,7 +119,7 @@ func (v *vpc) fill(ctx context.Context, n *node, bucket string) (d data, err err
 		return d, err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	if err := keyspace.Write(ctx, client, keyspace.Fill{Prefix: "/registry/all/", Keys: keysBefore, Size: valueSize}); err != nil {
+	if err := write(ctx, client, keyspace.Fill{Prefix: "/registry/all/", Keys: keysBefore, Size: valueSize}); err != nil {
 		return d, err
 	}
 	record, err := v.lineage(ctx, bucket)
@@ -127,7 +137,7 @@ func (v *vpc) fill(ctx context.Context, n *node, bucket string) (d data, err err
 	if _, _, err := taker.Take(ctx); err != nil {
 		return d, err
 	}
-	if err := keyspace.Write(ctx, client, keyspace.Fill{Prefix: "/registry/since/", Keys: keysSince, Size: 100}); err != nil {
+	if err := write(ctx, client, keyspace.Fill{Prefix: "/registry/since/", Keys: keysSince, Size: 100}); err != nil {
 		return d, err
 	}
 	if d, err = v.look(ctx, n, bucket); err != nil {

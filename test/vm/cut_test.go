@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,9 +67,10 @@ func (b *bench) cut(t *testing.T, lane int, kind string, p point, lost *data) (o
 	o = outcome{kind: kind, point: p}
 	ctx, cancel := context.WithTimeout(t.Context(), cutLimit)
 	defer cancel()
-	bucket := fmt.Sprintf("cut-%d", b.count.Add(1))
+	number := b.count.Add(1)
+	bucket := fmt.Sprintf("cut-%d", number)
 	b.newStore(t, bucket, false)
-	c := b.newCloud(uint64(b.count.Load()))
+	c := b.newCloud(uint64(number) + firstSeed)
 	if lost != nil {
 		c = b.newCloud(firstSeed)
 		former, err := c.Launch(cloud.InstanceSpec{PrivateIP: address(firstSlot), Role: masterRole})
@@ -212,6 +212,3 @@ func table(outcomes []outcome) string {
 	}
 	return text.String()
 }
-
-// counter numbers the stores.
-type counter = atomic.Int64

@@ -10,11 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"rekindle/test/cloud"
-	"rekindle/test/vm/qemu"
 )
 
 const (
@@ -32,10 +32,7 @@ const (
 // bench is the VPC with what its tests share.
 type bench struct {
 	*vpc
-	count counter
-
-	mu       sync.Mutex
-	outcomes []outcome
+	count atomic.Int64 // of stores
 }
 
 func master(store string) cloud.InstanceSpec {
@@ -101,38 +98,31 @@ func TestMachines(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	points := make(chan point, len(firstBoot))
-	for _, p := range firstBoot[:min(*most, len(firstBoot))] {
-		points <- p
-	}
-	close(points)
-	restores := make(chan point, len(restore))
-	for _, p := range restore[:min(*most, len(restore))] {
-		restores <- p
-	}
-	close(restores)
+	n := min(*most, len(firstBoot), len(restore))
+	outcomes := make([]outcome, 2*n)
 	gone := make(chan struct{}) // closed when the first master has lost its power for good
+	var next atomic.Int64
 	cuts := func(lane int) {
-		for p := range points {
-			b.row(t, lane, "first boot", p, nil)
+		take := func() int { return int(next.Add(1)) - 1 }
+		i := take()
+		for ; i < n; i = take() {
+			outcomes[i] = b.row(t, lane, "first boot", firstBoot[i], nil)
 		}
 		<-gone
-		for p := range restores {
-			if !t.Failed() {
-				b.row(t, lane, "restore", p, &lost)
-			}
+		for ; i < 2*n; i = take() {
+			outcomes[i] = b.row(t, lane, "restore", restore[i-n], &lost)
 		}
 	}
 	both(
 		func() {
-			defer close(gone)
 			t.Run("cloud-init", func(t *testing.T) { b.minions(t, first) })
 			t.Run("reboot", func(t *testing.T) { b.reboot(t, first, lost) })
 			first.off()
+			close(gone)
+			cuts(0)
 		},
 		func() { cuts(1) })
-	_ = cuts
-	text := table(b.outcomes)
+	text := table(outcomes)
 	t.Log("\n" + text)
 	if err := os.WriteFile(filepath.Join(*outDir, "power-cuts.txt"), []byte(text), 0o644); err != nil {
 		t.Error(err)
@@ -150,17 +140,18 @@ func both(one, other func()) {
 	wait.Wait()
 }
 
-func (b *bench) row(t *testing.T, lane int, kind string, p point, lost *data) {
+// row makes one cut.
+func (b *bench) row(t *testing.T, lane int, kind string, p point, lost *data) (o outcome) {
 	t.Run(kind+": "+p.name, func(t *testing.T) {
-		o := b.cut(t, lane, kind, p, lost)
-		b.mu.Lock()
-		b.outcomes = append(b.outcomes, o)
-		b.mu.Unlock()
-		t.Logf("%s: %.1f s: %s; ready after %.1f s: %s", p.name, o.at.after.Seconds(), o.at.text, o.ready.Seconds(), o.saw)
+		start := time.Now()
+		o = b.cut(t, lane, kind, p, lost)
+		t.Logf("cut after %.1f s: %s; ready %.1f s after the next start: %s; took %.1f s",
+			o.at.after.Seconds(), o.at.text, o.ready.Seconds(), o.saw, time.Since(start).Seconds())
 		if o.failed != nil {
 			t.Error(o.failed)
 		}
 	})
+	return o
 }
 
 // firstBoot boots a master of a cluster that never was, and fills its etcd. The console and the timeline of this boot are kept.
@@ -194,6 +185,9 @@ func (b *bench) firstBoot(t *testing.T) (*node, data) {
 // keepBoot writes console.log and boot.svg.
 func (b *bench) keepBoot(ctx context.Context, n *node) error {
 	if err := keep(n, "console.log"); err != nil {
+		return err
+	}
+	if _, err := n.until(ctx, `^s3 did: PUT nodes/.*/boot.json 200`); err != nil {
 		return err
 	}
 	timeline, err := b.get(ctx, firstStore, "nodes/"+n.ID+"/boot.json")
@@ -306,5 +300,3 @@ func (b *bench) minions(t *testing.T, first *node) {
 		})
 	}
 }
-
-var _ = qemu.Plain

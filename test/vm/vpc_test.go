@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
@@ -21,7 +20,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"rekindle/test/cloud"
 	"rekindle/test/s3"
@@ -264,13 +262,4 @@ func (v *vpc) identify(key string) (s3.Identity, bool) {
 		}
 	}
 	return s3.Identity{}, false
-}
-
-// listens tells whether somebody takes connections.
-func listens(at string) bool {
-	conn, err := net.DialTimeout("tcp", at, time.Second)
-	if err != nil {
-		return false
-	}
-	return conn.Close() == nil
 }
