@@ -11,25 +11,33 @@ packages=$packages,iproute2,iptables,conntrack,ethtool,socat,ca-certificates,ope
 more=${PACKAGES:-}
 [ "${CLOUD_INIT:-no}" = no ] || more="$more cloud-init cloud-guest-utils"
 
-# Debian's packages alone, once for each list of them: everything below takes seconds.
+# Debian's packages alone, once for each list of them: everything below takes seconds. What is more begins with the least.
 mkdir -p "$cache"
-tree=$cache/base-$(echo "$suite $mirror $packages $more" | sha256sum | cut -c1-12).tar
-if [ ! -f "$tree" ]; then
+named() { echo "$cache/base-$(echo "$suite $mirror $packages $1" | sha256sum | cut -c1-12).tar"; }
+pack() { # WORK TAR
+  tar -C "$1" --numeric-owner --one-file-system --exclude="./var/cache/apt/archives/*.deb" -cf "$2.part" .
+  mv "$2.part" "$2"
+  rm -rf "$1"
+}
+tree=$(named "") full=$(named "$more")
+if [ ! -f "$tree" ] && [ ! -f "$full" ]; then
   work=$(mktemp -d "$cache/debootstrap.XXXXXX")
   chmod 0755 "$work" # it becomes /
   debootstrap --variant=minbase --include="$packages" "$suite" "$work" ${mirror:+"$mirror"} >"$tree.log" 2>&1 ||
     { tail -5 "$tree.log" >&2; exit 1; }
-  if [ -n "$more" ]; then # apt finds dependencies that debootstrap cannot
-    cp --remove-destination /etc/resolv.conf "$work/etc/resolv.conf"
-    mount -t proc proc "$work/proc"
-    DEBIAN_FRONTEND=noninteractive chroot "$work" sh -c "apt-get update && apt-get install -y --no-install-recommends $more" >>"$tree.log" 2>&1 ||
-      { umount "$work/proc"; tail -5 "$tree.log" >&2; exit 1; }
-    umount "$work/proc"
-  fi
-  tar -C "$work" --numeric-owner --one-file-system --exclude="./var/cache/apt/archives/*.deb" -cf "$tree.part" .
-  mv "$tree.part" "$tree"
-  rm -rf "$work"
+  pack "$work" "$tree"
 fi
+if [ ! -f "$full" ]; then # apt finds dependencies that debootstrap cannot
+  work=$(mktemp -d "$cache/debootstrap.XXXXXX")
+  tar -C "$work" --numeric-owner -xpf "$tree"
+  cp --remove-destination /etc/resolv.conf "$work/etc/resolv.conf"
+  mount -t proc proc "$work/proc"
+  DEBIAN_FRONTEND=noninteractive chroot "$work" sh -c "apt-get update && apt-get install -y --no-install-recommends $more" >"$full.log" 2>&1 ||
+    { umount "$work/proc"; tail -5 "$full.log" >&2; exit 1; }
+  umount "$work/proc"
+  pack "$work" "$full"
+fi
+tree=$full
 
 # One partition, for BIOS: what extlinux 6.03 and every hypervisor can read.
 rm -f "$disk"
