@@ -42,7 +42,7 @@ type sample struct {
 func (s *sample) measure(idle time.Duration) (err error) {
 	ctx := context.Background()
 	debug.SetGCPercent(400) // memory is there to be used; what counts is measured after a collection
-	debug.SetMemoryLimit(12 << 30)
+	debug.SetMemoryLimit(machine() * 7 / 10)
 	before := memory()
 	c := newNodes()
 	defer func() { err = errors.Join(err, c.stop()) }()
@@ -109,6 +109,15 @@ func (s *sample) measure(idle time.Duration) (err error) {
 	}
 	s.tell("rebuilt master known")
 	return nil
+}
+
+// machine is the memory of this machine, in bytes.
+func machine() int64 {
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		return 12 << 30
+	}
+	return int64(info.Totalram) * int64(info.Unit)
 }
 
 // storm starts all but the masters within stormWindow.
