@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// agentsKilled kills the agents of all machines every ten seconds, for two minutes. Whatever they started runs on.
-func agentsKilled(ctx context.Context, f *fleet) (string, error) {
+// agentsKilled kills the agents of all machines every ten seconds, for two minutes. Whatever they started runs on. Halfway, when
+// something comes, it is done.
+func agentsKilled(ctx context.Context, f *fleet, comes <-chan time.Time, then func()) (string, error) {
 	all, before, err := f.running(ctx)
 	if err != nil {
 		return "", err
@@ -20,21 +21,25 @@ func agentsKilled(ctx context.Context, f *fleet) (string, error) {
 	const times = 12
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
-	for range times {
-		if err := onEach(ctx, all, func(ctx context.Context, m *machine) error {
-			_, err := m.Run(ctx, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", "rekindle.service")
-			return err
-		}); err != nil {
-			return "", err
-		}
+	for done := 0; done < times; {
 		select {
+		case <-comes:
+			then()
 		case <-tick.C:
+			if err := onEach(ctx, all, killAgent); err != nil {
+				return "", err
+			}
+			done++
 		case <-ctx.Done():
 			return "", ctx.Err()
 		}
-		f.follow()
 	}
-	return fmt.Sprintf(", %d times %d agents killed, their units ran on", times, len(all)), f.runOn(ctx, before)
+	return fmt.Sprintf(", %d agents killed %d times, their units ran on", len(all), times), f.runOn(ctx, before)
+}
+
+func killAgent(ctx context.Context, m *machine) error {
+	_, err := m.Run(ctx, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", "rekindle.service")
+	return err
 }
 
 // upgrade installs the package of a newer agent on all machines, while they are written to.

@@ -28,7 +28,8 @@ var scenarios = []scenario{
 	{"master killed", 2 * time.Minute, func(_ context.Context, f *fleet) (string, error) { return "", f.kill(of(f.all(), "master")[:1]) }},
 	{"all masters killed", 3 * time.Minute, allMasters},
 	{"rolling replacement of all", 2 * time.Minute, roll},
-	{"S3 away for five minutes", 2 * time.Minute, storeAway},
+	{"S3 away for five minutes, agents killed every 10 s for two", 2 * time.Minute, storeAway},
+	{"upgrade of all agents under load", time.Minute, upgrade},
 }
 
 // play has a scenario happen, and waits until the cluster is whole.
@@ -137,27 +138,25 @@ func (f *fleet) succeeded(ctx context.Context, gone []*machine) error {
 	return f.member(ctx, now)
 }
 
-// storeAway has S3 not answer, nor refuse: packets are lost on the way. What needs no S3 goes on meanwhile.
+// storeAway has S3 not answer, nor refuse: packets are lost on the way. What needs no S3 goes on meanwhile. From the fourth minute
+// on agents are killed, until S3 has been back for a minute.
+//
+// An agent that starts while S3 is away takes no part in gossip, since it has the keys from the store. So what nodes know of each
+// other is looked at before, and when S3 is back.
 func storeAway(ctx context.Context, f *fleet) (string, error) {
-	back := time.After(5 * time.Minute)
+	fourth, fifth := time.After(4*time.Minute), time.After(5*time.Minute)
 	everybody, bucket := []netip.Addr{{}}, []netip.Addr{s3Address}
 	f.net.Between(everybody, bucket, vpc.Link{Cut: true})
 	f.storeAway = true
-	for _, s := range []scenario{
-		{"agents killed every 10 s for 2 min, without S3", time.Minute, agentsKilled},
-		{"network split and back, without S3", time.Minute, split},
-		{"upgrade of all agents under load, without S3", 2 * time.Minute, upgrade},
-	} {
-		f.play(s)
-	}
-	select {
-	case <-back:
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-	f.net.Between(everybody, bucket, vpc.Link{})
-	f.storeAway = false
-	return "", nil
+	f.play(scenario{"network split and back, without S3", time.Minute, split})
+	f.play(scenario{"S3 away for four minutes", time.Minute, func(context.Context, *fleet) (string, error) {
+		<-fourth
+		return "", nil
+	}})
+	return agentsKilled(ctx, f, fifth, func() {
+		f.net.Between(everybody, bucket, vpc.Link{})
+		f.storeAway = false
+	})
 }
 
 // split cuts a master, half of the minions and a load balancer off from the others, until each side knows.

@@ -34,6 +34,7 @@ func (c *Cluster) rebuilt(ctx context.Context) {
 		c.aim(ctx, n, victim)
 	}
 	c.count(all...)
+	broken, moved := c.proxied(ctx, all...)
 	gone := c.Address(victim)
 	begun := time.Now()
 	c.replace(victim)
@@ -45,6 +46,8 @@ func (c *Cluster) rebuilt(ctx context.Context) {
 		c.t.Errorf("the new one has the old one's address %s: this proves nothing", gone)
 	}
 	saw := c.saw("rebuilt master", all...)
+	nowBroken, nowMoved := c.proxied(ctx, all...)
+	c.t.Logf("measured: rebuilt master: of the proxied connections %d broke, and %d were closed to move", nowBroken-broken, nowMoved-moved)
 	if saw.longest > resetLimit {
 		c.t.Errorf("%+v, want no more than %s without an answer", saw, resetLimit)
 	}
@@ -56,6 +59,25 @@ func (c *Cluster) rebuilt(ctx context.Context) {
 		c.t.Error(err)
 	}
 	c.Generation(ctx, 1)
+}
+
+// proxied is how many connections the proxies of some minions lost to masters that went, and how many they closed one by one, since
+// they started.
+func (c *Cluster) proxied(ctx context.Context, nodes ...*node.Node) (broken, moved int) {
+	c.t.Helper()
+	for _, n := range nodes {
+		for name, sum := range map[string]*int{
+			`rekindle_apiproxy_failures_total{reason="lost"}`: &broken, `rekindle_apiproxy_failures_total{reason="down"}`: &broken,
+			"rekindle_apiproxy_drained_total": &moved,
+		} {
+			value, err := c.metric(ctx, n, name)
+			if err != nil {
+				c.t.Fatalf("%s: %v", n.ID, err)
+			}
+			*sum += int(value)
+		}
+	}
+	return broken, moved
 }
 
 // replace terminates nodes, all at once; their groups launch others.

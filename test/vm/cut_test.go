@@ -69,6 +69,11 @@ func (b *bench) cut(t *testing.T, lane int, kind string, p point, lost *data) (o
 	o = outcome{kind: kind, point: p}
 	ctx, cancel := context.WithTimeout(t.Context(), cutLimit)
 	defer cancel()
+	if time.Since(b.frozen[lane]) > stale {
+		if err := b.freeze(ctx, lane); err != nil {
+			t.Fatal(err)
+		}
+	}
 	number := b.count.Add(1)
 	bucket := fmt.Sprintf("cut-%d", number)
 	b.newStore(t, bucket, false)

@@ -32,7 +32,8 @@ const (
 // bench is the VPC with what its tests share.
 type bench struct {
 	*vpc
-	count atomic.Int64 // of stores
+	count  atomic.Int64 // of stores
+	frozen [2]time.Time // when each lane's machine was
 }
 
 func master(store string) cloud.InstanceSpec {
@@ -50,8 +51,12 @@ func (b *bench) frozenState(lane int) string {
 	return filepath.Join(b.dir, fmt.Sprintf("lane-%d", lane), "state")
 }
 
-// freeze boots a machine up to the start of the agent, and keeps it as it is then, for every cut of a lane.
+// stale is how old a lane's machine may be. Its clock stands still, and S3 refuses who is off by 15 minutes.
+const stale = 8 * time.Minute
+
+// freeze boots a machine up to the start of the agent, and keeps it as it is then, for the cuts of a lane.
 func (b *bench) freeze(ctx context.Context, lane int) error {
+	b.frozen[lane] = time.Now()
 	n, err := b.launch(ctx, b.newCloud(0), lane, fmt.Sprintf("lane-%d", lane), b.image(), master("nobody"))
 	if err != nil {
 		return err
