@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// agentsKilled kills the agents of all machines every ten seconds, for two minutes. Whatever they started runs on. Halfway, when
-// something comes, it is done.
-func agentsKilled(ctx context.Context, f *fleet, comes <-chan time.Time, then func()) (string, error) {
+// agentsKilled kills the agents of all machines every ten seconds, for two minutes. Whatever they started runs on. When a
+// moment comes, something is done in between.
+func agentsKilled(ctx context.Context, f *fleet, moment <-chan time.Time, between func()) (string, error) {
 	all, before, err := f.running(ctx)
 	if err != nil {
 		return "", err
@@ -23,8 +23,8 @@ func agentsKilled(ctx context.Context, f *fleet, comes <-chan time.Time, then fu
 	defer tick.Stop()
 	for done := 0; done < times; {
 		select {
-		case <-comes:
-			then()
+		case <-moment:
+			between()
 		case <-tick.C:
 			if err := onEach(ctx, all, killAgent); err != nil {
 				return "", err

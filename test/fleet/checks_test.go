@@ -250,11 +250,16 @@ func (f *fleet) host(all []*machine) error {
 	if err != nil {
 		return err
 	}
-	found := map[string]string{} // by instance
+	var found []string
+	tell := func(id, what string) {
+		if !slices.ContainsFunc(all, func(m *machine) bool { return m.ID == id }) {
+			found = append(found, "machine-"+id+", "+what)
+		}
+	}
 	for line := range strings.Lines(string(mounts)) {
 		if _, below, ok := strings.Cut(line, filepath.Join(f.dir, "machines")+"/"); ok {
 			id, _, _ := strings.Cut(below, "/")
-			found[id] = "a mount"
+			tell(id, "a mount")
 		}
 	}
 	groups, err := filepath.Glob("/sys/fs/cgroup/unified/machine-i-*")
@@ -262,7 +267,7 @@ func (f *fleet) host(all []*machine) error {
 		return err
 	}
 	for _, group := range groups {
-		found[strings.TrimPrefix(filepath.Base(group), "machine-")] = "a control group"
+		tell(strings.TrimPrefix(filepath.Base(group), "machine-"), "a control group")
 	}
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -275,14 +280,11 @@ func (f *fleet) host(all []*machine) error {
 		}
 		if _, rest, ok := strings.Cut(string(command), "\x00--machine="); ok {
 			id, _, _ := strings.Cut(rest, "\x00")
-			found[id] = "a process"
+			tell(id, "a process")
 		}
 	}
-	for _, m := range all {
-		delete(found, m.ID)
-	}
 	if len(found) > 0 {
-		return fmt.Errorf("the host has something of machines that are gone: %v", found)
+		return fmt.Errorf("the host has something of machines that are gone: %s", strings.Join(found, "; "))
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ type fleet struct {
 func TestFleet(t *testing.T) {
 	f := open(t)
 	f.boot()
+	t.Run("the checks can fail", func(t *testing.T) { f.t = t; f.harm() })
 	for _, s := range scenarios {
 		if !t.Run(s.name, func(t *testing.T) { f.t = t; f.play(s) }) {
 			break

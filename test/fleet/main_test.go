@@ -96,6 +96,13 @@ func prepare(ctx context.Context) (dir string, err error) {
 	if err := os.MkdirAll(*outDir, 0o755); err != nil {
 		return "", err
 	}
+	older, err := filepath.Glob(filepath.Join(*outDir, "i-*.log"))
+	for _, path := range older {
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		return "", err
+	}
 	if *from != "" {
 		return *from, errors.Join(os.RemoveAll(filepath.Join(*from, "s3")), os.RemoveAll(filepath.Join(*from, "machines")))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"rekindle/agent/status"
 	lab "rekindle/test/lab/node"
 	"rekindle/test/vpc"
 )
@@ -138,25 +139,36 @@ func (f *fleet) succeeded(ctx context.Context, gone []*machine) error {
 	return f.member(ctx, now)
 }
 
-// storeAway has S3 not answer, nor refuse: packets are lost on the way. What needs no S3 goes on meanwhile. From the fourth minute
-// on agents are killed, until S3 has been back for a minute.
+// storeAway has S3 not answer, nor refuse: packets are lost on the way. What needs no S3 goes on meanwhile. Agents are killed in
+// the last 90 s of it, and for another 30 s when S3 is back.
 //
 // An agent that starts while S3 is away takes no part in gossip, since it has the keys from the store. So what nodes know of each
 // other is looked at before, and when S3 is back.
 func storeAway(ctx context.Context, f *fleet) (string, error) {
-	fourth, fifth := time.After(4*time.Minute), time.After(5*time.Minute)
+	begin, back := time.After(3*time.Minute+30*time.Second), time.After(5*time.Minute)
 	everybody, bucket := []netip.Addr{{}}, []netip.Addr{s3Address}
 	f.net.Between(everybody, bucket, vpc.Link{Cut: true})
 	f.storeAway = true
 	f.play(scenario{"network split and back, without S3", time.Minute, split})
-	f.play(scenario{"S3 away for four minutes", time.Minute, func(context.Context, *fleet) (string, error) {
-		<-fourth
-		return "", nil
+	f.play(scenario{"S3 away for 3.5 minutes", time.Minute, func(context.Context, *fleet) (string, error) {
+		<-begin
+		return f.unwell(), nil
 	}})
-	return agentsKilled(ctx, f, fifth, func() {
+	return agentsKilled(ctx, f, back, func() {
 		f.net.Between(everybody, bucket, vpc.Link{})
 		f.storeAway = false
 	})
+}
+
+// unwell is what the nodes say that are not well.
+func (f *fleet) unwell() string {
+	said := map[string]int{}
+	for _, m := range f.all() {
+		if s, err := m.status(); err == nil && s.State != status.StateReady {
+			said[string(s.State)+": "+string(s.Reason)]++
+		}
+	}
+	return fmt.Sprintf(", not well: %v", said)
 }
 
 // split cuts a master, half of the minions and a load balancer off from the others, until each side knows.

@@ -222,8 +222,13 @@ func (c *Cluster) Generation(ctx context.Context, want int) {
 	}
 }
 
-// tellLogs shows what the agents logged about others.
+// tellLogs shows what agents wait for, and what they logged.
 func (c *Cluster) tellLogs() {
+	for _, n := range c.Nodes() {
+		if s, err := n.Status(); err == nil && len(s.Waits) > 0 {
+			c.whole.Logf("%s waits: %+v", n.ID, s.Waits)
+		}
+	}
 	logs, _ := filepath.Glob(filepath.Join(c.dir, "lab", "nodes", "*", "agent.log"))
 	for _, path := range logs {
 		text, err := os.ReadFile(path)

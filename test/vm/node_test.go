@@ -138,7 +138,10 @@ func (n *node) last(count int) string {
 // ready waits until the console has said that the node is ready, and offers a login, and the agent's metrics agree. It
 // returns when the node was ready. The console must be free of what an operator would frown at.
 func (n *node) ready(ctx context.Context) (time.Duration, error) {
-	at, err := n.until(ctx, `^console: .*rekindle: READY `)
+	at, err := n.until(ctx, `^console: .*(rekindle: READY |`+frowns.String()+`)`)
+	if err == nil {
+		err = n.sober()
+	}
 	if err != nil {
 		return at, err
 	}

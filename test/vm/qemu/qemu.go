@@ -47,7 +47,7 @@ func (o *Options) control() string { return filepath.Join(o.Dir, "qmp") }
 
 func (o *Options) args() []string {
 	args := []string{
-		"-machine", "q35", "-cpu", "max,-svm", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(o.Memory),
+		"-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(o.Memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		// What the guest has flushed is in the host's page cache, which outlives QEMU; what it has not is in the guest's memory.
 		"-drive", "file=" + o.Disk + ",if=virtio,format=qcow2,cache=writeback",
