@@ -124,6 +124,8 @@ func (m *members) NotifyLeave(n *memberlist.Node) {
 		return
 	}
 	m.become(is, discovery.Dead)
+	is.asks = askedDead
+	signal(m.doubts)
 }
 
 // NotifyConflict implements memberlist.ConflictDelegate.

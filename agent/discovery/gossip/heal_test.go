@@ -123,6 +123,27 @@ func TestNewsReachesAll(t *testing.T) {
 	})
 }
 
+// TestObjectionUnheard: a node takes others for dead, for it was cut off a moment, and does not hear that they object.
+func TestObjectionUnheard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.network.Latency = time.Millisecond
+		all := l.nodes(1, 12)
+		defer stop(all...)
+		l.within(20*time.Second, all, "together", func(n *node) bool { return n.living() == instances(1, 12) })
+		for range 10 {
+			l.network.Block(apart(1))
+			l.within(time.Minute, all[:1], "takes one for dead", func(n *node) bool { return n.Living() < 12 })
+			l.network.Block(nil)
+			l.network.Lose(func(data []byte) bool { return len(data) > 250 }) // all news
+			time.Sleep(4 * time.Second)
+			l.network.Lose(nil)
+			l.within(5*time.Second, all, "together again", func(n *node) bool { return n.living() == instances(1, 12) })
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
 // TestAnotherAddress: an instance dies and comes back at once under another address, as when its interface was replaced.
 func TestAnotherAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

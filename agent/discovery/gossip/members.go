@@ -28,6 +28,7 @@ type member struct {
 	since   time.Time
 	through string
 	doubted *doubted // that it lives again
+	asks    int      // how often it is still to be asked whether it did die
 }
 
 // claim is what was heard of an instance.
