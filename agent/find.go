@@ -48,6 +48,7 @@ type finding struct {
 	looked chan struct{}   // closed when this node has asked its own components for the first time, or has none
 	own    discovery.Peer  // who this node is, and what it has, as its boot began
 	want   *plan.Plan      // of then: what it has does not change
+	misses misses          // of its own components; watchSelf's alone
 	ec2    patience
 
 	mu     sync.Mutex
@@ -66,7 +67,8 @@ func (a *Agent) find(n *node) {
 		if len(own.Addresses) == 0 {
 			return // plan.Make has refused the node's address family
 		}
-		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), looked: make(chan struct{}), own: own, want: n.want, self: own, since: time.Now()}
+		f := &finding{Agent: a, n: n, moved: make(chan struct{}, 1), looked: make(chan struct{}), own: own, want: n.want, misses: misses{}, self: own,
+			since: time.Now()}
 		if f.own.API != "" {
 			f.keepZone()
 			a.spawn(f.withdraw)
@@ -195,12 +197,16 @@ func (f *finding) lookAtSelf(ctx context.Context) discovery.Peer {
 	f.mu.Unlock()
 	now := was
 	if was.API != "" {
-		now.API = next(was.API, f.apiHealthy(ctx, f.want))
+		now.API = f.misses.next("api", was.API, f.apiHealthy(ctx, f.want))
 	}
-	for _, member := range f.want.Etcd {
-		if now.Etcd = next(was.Etcd, etcd.Healthy(ctx, member)); now.Etcd != discovery.Healthy {
-			break
+	if len(f.want.Etcd) > 0 {
+		var err error
+		for _, member := range f.want.Etcd {
+			if err = etcd.Healthy(ctx, member); err != nil {
+				break
+			}
 		}
+		now.Etcd = f.misses.next("etcd", was.Etcd, err)
 	}
 	if now.API == was.API && now.Etcd == was.Etcd || ctx.Err() != nil {
 		return was
@@ -219,12 +225,18 @@ func (f *finding) lookAtSelf(ctx context.Context) discovery.Peer {
 	return now
 }
 
-// next is the health after a question: what has never been healthy is starting.
-func next(was discovery.Health, err error) discovery.Health {
-	switch {
-	case err == nil:
+// misses are how often in a row components did not say that they are healthy.
+type misses map[string]int
+
+// next is the health after a question: what has never been healthy is starting, and one failure is none yet, for the others
+// take an unhealthy master out of the names.
+func (m misses) next(component string, was discovery.Health, err error) discovery.Health {
+	if err == nil {
+		m[component] = 0
 		return discovery.Healthy
-	case was == discovery.Starting:
+	}
+	m[component]++
+	if was == discovery.Starting || m[component] < 2 {
 		return was
 	}
 	return discovery.Unhealthy
@@ -250,12 +262,13 @@ func (f *finding) follow(ctx context.Context) {
 // apply does what follows from who is seen.
 func (f *finding) apply(ctx context.Context, all []discovery.Sighting, mode string) {
 	cluster := f.n.config.Cluster
-	names := discovery.Names(cluster, all)
+	usable := lastResort(all)
+	names := discovery.Names(cluster, usable)
 	if err := f.publish(ctx, names); err != nil {
 		f.Logger.Warn("the cluster's names", "path", HostsPath, "error", err)
 	}
 	if f.proxy != nil {
-		f.proxy.SetBackends(backends(all))
+		f.proxy.SetBackends(backends(usable))
 		names = maps.Clone(names)
 		names[discovery.APIName(cluster)] = []netip.Addr{f.listen.Addr()}
 	}

@@ -16,6 +16,21 @@ import (
 	"rekindle/agent/status"
 )
 
+// lastResort are the nodes that names and connections go to: those that live, and if no master does, the masters that died. This
+// node may be the one that is cut off, and then they all died for it, one after the other.
+func lastResort(all []discovery.Sighting) []discovery.Sighting {
+	if slices.ContainsFunc(all, serves) {
+		return all
+	}
+	all = slices.Clone(all)
+	for i := range all {
+		if all[i].API != "" && all[i].State == discovery.Dead {
+			all[i].State = discovery.Suspect
+		}
+	}
+	return all
+}
+
 // publish writes the names with the addresses that they have beyond this node, for those who do not read its hosts file.
 func (f *finding) publish(ctx context.Context, names map[string][]netip.Addr) error {
 	lines := hostLines(names)

@@ -74,20 +74,50 @@ func TestProxied(t *testing.T) {
 	}
 }
 
-// A component that was never healthy is starting, however often it was asked; one that was, is unhealthy until it is again.
+// A component that was never healthy is starting, however often it was asked; one that was, is unhealthy after two failures in a
+// row, until it is healthy again.
 func TestNextHealth(t *testing.T) {
 	no := errors.New("no answer")
-	health := discovery.Starting
+	health, m := discovery.Starting, misses{}
 	for i, step := range []struct {
 		err  error
 		want discovery.Health
 	}{
 		{no, discovery.Starting}, {no, discovery.Starting}, {nil, discovery.Healthy}, {nil, discovery.Healthy},
-		{no, discovery.Unhealthy}, {no, discovery.Unhealthy}, {nil, discovery.Healthy}, {no, discovery.Unhealthy},
+		{no, discovery.Healthy}, {no, discovery.Unhealthy}, {no, discovery.Unhealthy}, {nil, discovery.Healthy},
+		{no, discovery.Healthy}, {nil, discovery.Healthy}, {no, discovery.Healthy}, {no, discovery.Unhealthy},
 	} {
-		if health = next(health, step.err); health != step.want {
+		m.next("another", discovery.Healthy, nil)
+		if health = m.next("api", health, step.err); health != step.want {
 			t.Fatalf("step %d, error %v: %s, want %s", i, step.err, health, step.want)
 		}
+	}
+}
+
+// A node that is cut off sees one master die after the other: none of them is left out of its names then.
+func TestLastResort(t *testing.T) {
+	seen := func(name string, state discovery.State, api discovery.Health) discovery.Sighting {
+		return discovery.Sighting{State: state, Peer: discovery.Peer{Instance: name, API: api, APIPort: 6443,
+			Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}}
+	}
+	names := func(all []discovery.Sighting) (names []string) {
+		for _, b := range backends(lastResort(all)) {
+			names = append(names, b.Instance)
+		}
+		return names
+	}
+	minion := seen("minion", discovery.Dead, "")
+	one := []discovery.Sighting{seen("a", discovery.Dead, discovery.Healthy), seen("b", discovery.Alive, discovery.Unhealthy), minion}
+	if got := names(one); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("%v, while b lives", got)
+	}
+	none := []discovery.Sighting{seen("a", discovery.Dead, discovery.Healthy), seen("b", discovery.Dead, discovery.Unhealthy),
+		seen("c", discovery.Left, discovery.Healthy), minion}
+	if got := names(none); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("%v, while nobody lives", got)
+	}
+	if none[0].State != discovery.Dead {
+		t.Error("what is shown says that they live")
 	}
 }
 
