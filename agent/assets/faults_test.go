@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -305,55 +304,6 @@ func TestRetriesBackOff(t *testing.T) {
 			t.Errorf("%d tries in a minute", n)
 		}
 	})
-}
-
-func TestS3ThroughResetsAndErrors(t *testing.T) {
-	server, client := newS3Server(t)
-	files := map[string][]byte{"big": noise(1, 4*ChunkSize+1)}
-	for i := range 20 {
-		files[fmt.Sprintf("small/%d", i)] = noise(byte(i+2), 1000)
-	}
-	if _, err := Publish(t.Context(), PublishOptions{Dir: tree(t, files), Target: NewS3(client, "bucket", "p")}); err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	n := 0
-	server.fault = func(w http.ResponseWriter, r *http.Request) bool {
-		mu.Lock()
-		n++
-		kind := n % 4
-		mu.Unlock()
-		switch kind {
-		case 1:
-			s3Fault(w, http.StatusServiceUnavailable, "SlowDown")
-		case 2:
-			w.Header().Set("Content-Length", "1000000")
-			_, _ = w.Write(make([]byte, 500))
-			panic(http.ErrAbortHandler) // the connection is cut
-		default:
-			return false
-		}
-		return true
-	}
-	s := opened(t, Options{Sources: []Source{NewS3(client, "bucket", "p")}})
-	if err := s.Prefetch(t.Context(), "."); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range files {
-		if !bytes.Equal(fetched(t, s, path), want) {
-			t.Errorf("%s is not what was published", path)
-		}
-	}
-}
-
-func TestS3Denied(t *testing.T) {
-	server, client := newS3Server(t)
-	server.fault = func(w http.ResponseWriter, _ *http.Request) bool {
-		s3Fault(w, http.StatusForbidden, "AccessDenied")
-		return true
-	}
-	_, err := open(t, Options{Sources: []Source{NewS3(client, "bucket", "p")}})
-	wantReason(t, err, status.ReasonStoreDenied, "s3://bucket/p", "AccessDenied", "s3:GetObject")
 }
 
 func TestTwoAgentsShareACache(t *testing.T) {

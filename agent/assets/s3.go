@@ -103,7 +103,17 @@ func oneAttempt(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
+// retryable is what the SDK's errors implement that it would try again; of those with status 403 these are signatures by a
+// clock that is more than 4 minutes off. The client knows by how much from then on, and signs the next request by S3's clock.
+type retryable interface {
+	error
+	RetryableError() bool
+}
+
 func s3Error(err error) error {
+	if skewed, ok := errors.AsType[retryable](err); ok && skewed.RetryableError() {
+		return err
+	}
 	if answer, ok := errors.AsType[*awshttp.ResponseError](err); ok {
 		if sentinel := statusSentinel(answer.HTTPStatusCode()); sentinel != nil {
 			return fmt.Errorf("%w: %w", sentinel, err)
