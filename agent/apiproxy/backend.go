@@ -167,7 +167,8 @@ func (p *Proxy) settle() {
 		}
 		if elsewhere && b.state == Down {
 			for c := range b.pairs {
-				if c.reset() {
+				// On a bad network a check may fail while a connection works.
+				if time.Since(time.Unix(0, c.heard.Load())) > p.o.Timeout && c.reset() {
 					p.metrics.failed(failDown)
 				}
 			}

@@ -108,7 +108,7 @@ func (c *check) look(ctx context.Context) (answered bool, err error) {
 			return false, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Answer)
 	defer cancel()
 	request := &http.Request{Method: http.MethodGet, Host: c.o.Name, Header: http.Header{"User-Agent": {"rekindle"}},
 		URL: &url.URL{Scheme: "https", Host: c.o.Name, Path: "/readyz"}}

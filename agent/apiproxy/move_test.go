@@ -45,6 +45,27 @@ func TestDeathResets(t *testing.T) {
 	}
 }
 
+// Checks may fail where connections work, as on a network that loses packets: who still hears the master stays connected.
+func TestWorkingConnectionStays(t *testing.T) {
+	r, a, _, conns := bothUp(t, Options{Interval: 20 * time.Millisecond, Timeout: time.Second}, 1)
+	a.vanish()
+	began := time.Now()
+	for down := 0; down < 30; time.Sleep(10 * time.Millisecond) {
+		if !says(conns[0], "hello") {
+			t.Fatal("a connection that works is reset")
+		}
+		if r.of(a).State == Down {
+			down++
+		}
+		if time.Since(began) > limit {
+			t.Fatal("the checks do not fail: the test shows nothing")
+		}
+	}
+	if _, err := conns[0].Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err) // once it is silent
+	}
+}
+
 // Where there is nowhere to go, a connection is left as it is: the checks could be what is wrong.
 func TestDeathOfTheOnlyOne(t *testing.T) {
 	a := newMaster(t, "ma")

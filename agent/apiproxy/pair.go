@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -15,6 +16,7 @@ type pair struct {
 	client, server *net.TCPConn
 	sent, received prometheus.Counter // bytes
 	moved          atomic.Int64       // bytes, both ways
+	heard          atomic.Int64       // when the backend sent some last, nanoseconds since 1970
 	lost           atomic.Bool        // the backend's side broke
 	over           sync.Once
 }
@@ -36,6 +38,9 @@ func (c *pair) copy(to, from *net.TCPConn, count prometheus.Counter) {
 		var n int
 		n, err = s.move()
 		c.moved.Add(int64(n))
+		if from == c.server {
+			c.heard.Store(time.Now().UnixNano())
+		}
 		count.Add(float64(n))
 	}
 	if errors.Is(err, io.EOF) {

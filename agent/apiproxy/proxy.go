@@ -37,7 +37,8 @@ type Options struct {
 
 	Interval  time.Duration // between two pings of a master; 1 s
 	Ready     time.Duration // between two looks at its /readyz; 5 s
-	Timeout   time.Duration // of a ping, a look, and each step of connecting; 700 ms
+	Timeout   time.Duration // of a ping, and of each step of connecting; 700 ms
+	Answer    time.Duration // of /readyz, over a connection that pings watch: a busy master takes its time; 3 s
 	DialTime  time.Duration // how long a client waits for any master to take its connection; 4 s
 	DrainTime time.Duration // within which the connections of a master that leaves are closed; 15 s
 	MaxConns  int           // beyond which clients wait in the listener's queue; 16384. Each takes 2 descriptors.
@@ -73,7 +74,7 @@ func New(o Options) *Proxy {
 		of    *time.Duration
 		value time.Duration
 	}{
-		{&o.Interval, time.Second}, {&o.Ready, 5 * time.Second}, {&o.Timeout, 700 * time.Millisecond},
+		{&o.Interval, time.Second}, {&o.Ready, 5 * time.Second}, {&o.Timeout, 700 * time.Millisecond}, {&o.Answer, 3 * time.Second},
 		{&o.DialTime, 4 * time.Second}, {&o.DrainTime, 15 * time.Second},
 	} {
 		if *d.of == 0 {

@@ -62,7 +62,7 @@ func serveTLS(ctx context.Context, what, address string, own pair, clientCA stri
 			return nil, err
 		}
 		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*certificate},
-			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients}, nil
+			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients, NextProtos: []string{"h2", "http/1.1"}}, nil
 	}}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go server.Serve(tls.NewListener(l, config)) //nolint:errcheck // ends with Close below
