@@ -42,6 +42,8 @@ END
 cat >"$stage/lintian" <<END
 # Go programs are static: a node's libc is not ours to choose.
 rekindle: statically-linked-binary [usr/bin/rekindle]
+# bake removes the backups of dpkg's database, /var/lib/dpkg/*-old, from images. It reads and writes nothing of the database.
+rekindle: uses-dpkg-database-directly [usr/bin/rekindle]
 # It is not uploaded to Debian.
 rekindle: initial-upload-closes-no-bugs [usr/share/doc/rekindle/changelog.Debian.gz:1]
 END

@@ -89,9 +89,9 @@ func prepare(ctx context.Context, dir string) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build ./held: %w\n%s", err, out)
 	}
-	for _, version := range []string{"v0.1.0", "v0.1.0-3-gabcdef0"} {
+	for version, how := range map[string][]string{"v0.1.0": nil, "v0.1.0-3-gabcdef0": {"PACKAGERS=deb", "COMPRESSION=gzip"}} {
 		pack := exec.CommandContext(ctx, "systemd/package/build.sh", agent, version, "amd64", filepath.Join(dir, "packages"))
-		pack.Dir = filepath.Join("..", "..")
+		pack.Dir, pack.Env = filepath.Join("..", ".."), append(os.Environ(), how...)
 		if out, err := pack.CombinedOutput(); err != nil {
 			return fmt.Errorf("build.sh: %w\n%s", err, out)
 		}

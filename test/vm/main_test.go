@@ -31,7 +31,8 @@ var (
 // inside names the directory of the run to the process that is in the namespace.
 const inside = "REKINDLE_VM_RUN"
 
-// TestMain builds the image, and runs the tests in a network namespace: whatever happens, nothing of their network is left.
+// TestMain builds the image, and runs the tests in namespaces of their own: however they end, nothing of their network is
+// left, and none of their processes.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	for _, path := range []*string{cacheDir, binary, outDir} {
@@ -69,7 +70,7 @@ func enter() (code int, err error) {
 	tests := exec.Command("/proc/self/exe", os.Args[1:]...)
 	tests.Env = append(os.Environ(), inside+"="+dir)
 	tests.Stdout, tests.Stderr = os.Stdout, os.Stderr
-	tests.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	tests.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	err = tests.Run()
 	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
 		return ended.ExitCode(), nil
