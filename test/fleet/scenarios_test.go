@@ -160,7 +160,7 @@ func storeAway(ctx context.Context, f *fleet) (string, error) {
 	})
 }
 
-// unwell is what the nodes say that are not well.
+// unwell is what nodes say that do not say that they are ready, and how many say so.
 func (f *fleet) unwell() string {
 	said := map[string]int{}
 	for _, m := range f.all() {
@@ -168,7 +168,10 @@ func (f *fleet) unwell() string {
 			said[string(s.State)+": "+string(s.Reason)]++
 		}
 	}
-	return fmt.Sprintf(", not well: %v", said)
+	if len(said) == 0 {
+		return ", and all said so without S3"
+	}
+	return fmt.Sprintf(", before that %v", said)
 }
 
 // split cuts a master, half of the minions and a load balancer off from the others, until each side knows.
