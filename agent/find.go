@@ -24,8 +24,9 @@ import (
 // What a node keeps about the others.
 const (
 	PeersPath   = "/run/rekindle/peers.json"
-	HostsPath   = "/run/rekindle/hosts"                 // the cluster's names as hosts(5), for CoreDNS' hosts plugin
-	gossipState = "/var/lib/rekindle/gossip/peers.json" // the last peers, for the next start
+	HostsPath   = "/run/rekindle/hosts"                   // the cluster's names as hosts(5), for CoreDNS' hosts plugin
+	gossipState = "/var/lib/rekindle/gossip/peers.json"   // the last peers, for the next start
+	keysState   = "/var/lib/rekindle/gossip/keyring.json" // the last keys, too
 )
 
 // How often what is known of the others is looked at besides when it changes, and how often a node asks its own components how

@@ -10,6 +10,7 @@ import (
 
 	"rekindle/agent/config"
 	"rekindle/agent/discovery/gossip"
+	"rekindle/agent/host"
 	"rekindle/agent/store"
 )
 
@@ -18,6 +19,7 @@ import (
 const (
 	keysEvery  = time.Minute
 	keysSettle = 4 * time.Minute
+	keysLimit  = 5 * time.Second // for an answer, if there are keys of the last run
 	gossipWait = 5 * time.Second // before another attempt to begin
 	lookLimit  = time.Second     // how long gossip waits for the first word of this node's own components
 )
@@ -43,15 +45,15 @@ func (f *finding) runGossip(ctx context.Context) {
 
 // takePart runs gossip until ctx ends or it fails.
 func (f *finding) takePart(ctx context.Context) error {
-	ring, version, err := f.keyring(ctx)
+	if err := f.host.MkdirAll("/var/lib/rekindle/gossip"); err != nil {
+		return err
+	}
+	ring, version, err := f.firstKeys(ctx)
 	if err != nil {
 		return err
 	}
 	state, err := f.host.Path(gossipState)
 	if err != nil {
-		return err
-	}
-	if err := f.host.MkdirAll("/var/lib/rekindle/gossip"); err != nil {
 		return err
 	}
 	// An agent that starts again beside healthy components must not say that they are starting.
@@ -97,6 +99,47 @@ func (f *finding) takePart(ctx context.Context) error {
 	return g.Run(ctx)
 }
 
+// firstKeys are those to begin with: the keyring's, and where that does not answer those of the last run, with no version. A node
+// whose agent starts again while the store is away would otherwise lose the others, and with them the API servers.
+func (f *finding) firstKeys(ctx context.Context) (gossip.Keyring, store.Version, error) {
+	kept, none := f.keptKeys()
+	asking := ctx
+	if none == nil {
+		var cancel context.CancelFunc
+		asking, cancel = context.WithTimeoutCause(ctx, keysLimit, fmt.Errorf("no answer within %s", keysLimit))
+		defer cancel()
+	}
+	ring, version, err := f.keyring(asking)
+	if err == nil {
+		f.keep(ctx, ring)
+		return ring, version, nil
+	}
+	if none != nil || errors.Is(err, store.ErrAbsent) || ctx.Err() != nil {
+		return ring, version, err
+	}
+	f.Logger.Warn("gossip begins with the keys of the last run", "path", keysState, "error", err)
+	return kept, "", nil
+}
+
+func (f *finding) keptKeys() (gossip.Keyring, error) {
+	data, err := f.host.Read(keysState)
+	if err != nil {
+		return gossip.Keyring{}, err
+	}
+	return gossip.ParseKeyring(data)
+}
+
+// keep has keys ready for the next run.
+func (f *finding) keep(ctx context.Context, ring gossip.Keyring) {
+	data, err := ring.Encode()
+	if err == nil {
+		_, err = f.host.Write(ctx, host.File{Path: keysState, Mode: 0o600, Content: data})
+	}
+	if err != nil {
+		f.Logger.Warn("the keys of gossip are not kept for the next run", "path", keysState, "error", err)
+	}
+}
+
 // keyring reads the keys: from where the configuration says, or from the store, where a master makes them.
 func (f *finding) keyring(ctx context.Context) (gossip.Keyring, store.Version, error) {
 	if ref := f.n.config.Discovery.Gossip.Keyring; ref != "" {
@@ -134,6 +177,7 @@ func (f *finding) keepKeys(ctx context.Context, g *gossip.Gossip, version store.
 			continue
 		}
 		if now != version {
+			f.keep(ctx, ring)
 			f.Logger.Info("the keys of gossip changed", "primary", ring.Primary.ID, "others", len(ring.Others))
 			version, since = now, time.Now()
 		}

@@ -12,6 +12,7 @@ import (
 	"rekindle/agent/discovery"
 	"rekindle/agent/discovery/gossip"
 	"rekindle/agent/discovery/gossip/gossiptest"
+	"rekindle/agent/host"
 	"rekindle/agent/store"
 )
 
@@ -44,7 +45,8 @@ func TestMastersEndARotation(t *testing.T) {
 				t.Fatal(err)
 			}
 			all = append(all, g)
-			f := &finding{Agent: &Agent{Options: Options{Logger: slog.New(slog.DiscardHandler)}}, n: &node{inputs: &inputs{records: records}}, own: self, self: self}
+			f := &finding{Agent: &Agent{Options: Options{Logger: slog.New(slog.DiscardHandler)}, host: host.New(t.TempDir())},
+				n: &node{inputs: &inputs{records: records}}, own: self, self: self}
 			go func() { _ = g.Run(ctx) }()
 			go f.keepKeys(ctx, g, version)
 			time.Sleep(7 * time.Second) // they do not begin at the same moment
