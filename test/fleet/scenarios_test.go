@@ -140,24 +140,53 @@ func (f *fleet) succeeded(ctx context.Context, gone []*machine) error {
 }
 
 // storeAway has S3 not answer, nor refuse: packets are lost on the way. What needs no S3 goes on meanwhile. Agents are killed in
-// the last 90 s of it, and for another 30 s when S3 is back.
-//
-// An agent that starts while S3 is away takes no part in gossip, since it has the keys from the store. So what nodes know of each
-// other is looked at before, and when S3 is back.
+// the last two minutes of it, and on when S3 is back.
 func storeAway(ctx context.Context, f *fleet) (string, error) {
-	begin, back := time.After(3*time.Minute+30*time.Second), time.After(5*time.Minute)
+	begin, back := time.After(3*time.Minute), time.After(5*time.Minute)
 	everybody, bucket := []netip.Addr{{}}, []netip.Addr{s3Address}
 	f.net.Between(everybody, bucket, vpc.Link{Cut: true})
 	f.storeAway = true
 	f.play(scenario{"network split and back, without S3", time.Minute, split})
-	f.play(scenario{"S3 away for 3.5 minutes", time.Minute, func(context.Context, *fleet) (string, error) {
+	f.play(scenario{"S3 away for 3 minutes", time.Minute, func(context.Context, *fleet) (string, error) {
 		<-begin
 		return f.unwell(), nil
 	}})
-	return agentsKilled(ctx, f, back, func() {
+	alone, err := f.startedWithoutStore(ctx)
+	if err != nil {
+		return "", err
+	}
+	killed, err := agentsKilled(ctx, f, back, func() {
 		f.net.Between(everybody, bucket, vpc.Link{})
 		f.storeAway = false
 	})
+	return alone + killed, err
+}
+
+// startedWithoutStore kills all agents while S3 is away. Those that come next find each other, and the API servers. Masters wait for
+// the store before they touch etcd, so they are not ready.
+func (f *fleet) startedWithoutStore(ctx context.Context) (string, error) {
+	all, start := f.all(), time.Now()
+	if err := onEach(ctx, all, killAgent); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err := f.awaited(ctx, func(ctx context.Context) error {
+		return onEach(ctx, all, func(ctx context.Context, m *machine) error {
+			peers, err := status.ReadPeers(m.Path("/run/rekindle/peers.json"))
+			if err == nil && peers.Written.Before(start.Add(time.Second)) {
+				err = errors.New("its next agent knows nobody yet")
+			}
+			if err == nil {
+				err = f.knows(m, all)
+			}
+			if err == nil {
+				err = m.apiServes(ctx)
+			}
+			return err
+		})
+	})
+	return fmt.Sprintf(", agents that start without S3 know each other and the API servers after %.1f s", time.Since(start).Seconds()), err
 }
 
 // unwell is what nodes say that do not say that they are ready, and how many say so.
