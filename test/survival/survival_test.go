@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rekindle/agent/status"
+	"rekindle/test/apart"
 )
 
 // parallel is how many tests wait or run at once, unless -parallel says otherwise: all. How many clusters live at once is another
@@ -34,7 +35,7 @@ func run(m *testing.M) (code int, err error) {
 			return 0, err
 		}
 	}
-	if os.Getenv(preparedVariable) != "" {
+	if apart.Here() {
 		return m.Run(), nil
 	}
 	if scratch, err = os.MkdirTemp("", "survival"); err != nil {

@@ -77,6 +77,19 @@ func Assets(ctx context.Context, dir, scratch string, b binaries.Set, roles []st
 	return assets.Make(dir, objects, b)
 }
 
+// Mirror publishes what nodes of some roles need to a directory, below dir as everything that it needs on the way, and returns it.
+func Mirror(ctx context.Context, dir string, b binaries.Set, roles ...string) (string, error) {
+	mirror, assets := filepath.Join(dir, "mirror"), filepath.Join(dir, "assets")
+	if err := Assets(ctx, assets, dir, b, roles, ""); err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, b.Rekindle, "publish", assets, "dir://"+mirror).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("publish: %w\n%s", err, out)
+	}
+	return mirror, nil
+}
+
 // planned are the objects of the plan that `rekindle plan` prints.
 func planned(ctx context.Context, binary string, args ...string) ([]string, error) {
 	var stderr bytes.Buffer
