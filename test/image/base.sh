@@ -66,18 +66,24 @@ Name=en* eth*
 [Network]
 DHCP=yes
 EOF
-# Debian makes host keys when the package is installed, and then cloud-init does. An image has none. Emulated, it takes long.
+# Debian makes host keys when the package is installed, and then cloud-init does. An image has none. One is enough: emulated,
+# others take long.
 mkdir -p "$root/etc/systemd/system/ssh.service.d"
 cat >"$root/etc/systemd/system/ssh.service.d/host-keys.conf" <<'EOF'
 [Service]
 TimeoutStartSec=10min
 ExecStartPre=
-ExecStartPre=/usr/bin/ssh-keygen -A
+ExecStartPre=/bin/sh -c 'k=/etc/ssh/ssh_host_ed25519_key; [ -s $k ] || { rm -f $k; ssh-keygen -q -t ed25519 -N "" -f $k; }'
 ExecStartPre=/usr/sbin/sshd -t
 EOF
 if [ -d "$root/etc/cloud/cloud.cfg.d" ]; then # it sets a locale otherwise, with a program that is not there
-  echo 'locale: false' >"$root/etc/cloud/cloud.cfg.d/90-image.cfg"
+  printf 'locale: false\nssh_genkeytypes: [ed25519]\n' >"$root/etc/cloud/cloud.cfg.d/90-image.cfg"
 fi
+# Nobody here needs them, and systemd 252, slowed down, at times does not see that they are mounted: "Mount process finished, but
+# there is no mount".
+for mount in dev-hugepages dev-mqueue sys-kernel-debug sys-kernel-tracing sys-kernel-config sys-fs-fuse-connections; do
+  ln -s /dev/null "$root/etc/systemd/system/$mount.mount"
+done
 ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 chroot "$root" systemctl -q enable systemd-networkd.service systemd-resolved.service ssh.service serial-getty@ttyS0.service
 if [ -n "$key" ]; then

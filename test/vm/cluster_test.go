@@ -18,6 +18,7 @@ import (
 
 	"rekindle/agent/etcd"
 	"rekindle/agent/etcd/backup"
+	"rekindle/agent/etcd/delta"
 	"rekindle/agent/pki"
 	"rekindle/test/lab/keyspace"
 )
@@ -96,9 +97,9 @@ func (v *vpc) look(ctx context.Context, n *node, bucket string) (d data, err err
 	return d, err
 }
 
-// What the cluster holds that is backed up: several ranges of a backup, and some deltas.
+// What the cluster holds that is backed up: two ranges of a backup, and a delta.
 const (
-	keysBefore, keysSince = 3000, 500
+	keysBefore, keysSince = 3000, 100
 	valueSize             = 8 << 10
 )
 
@@ -112,7 +113,8 @@ func write(ctx context.Context, client *clientv3.Client, f keyspace.Fill) error 
 	}
 }
 
-// fill writes keys, makes a full backup of them, writes more, and waits until the agent has stored those, too.
+// fill writes keys, makes a full backup of them, writes more, and makes a delta of those: the backup that a restore takes. The
+// agent's own deltas follow its first backup, which was almost empty.
 func (v *vpc) fill(ctx context.Context, n *node, bucket string) (d data, err error) {
 	client, err := v.dial(ctx, n, bucket)
 	if err != nil {
@@ -134,7 +136,8 @@ func (v *vpc) fill(ctx context.Context, n *node, bucket string) (d data, err err
 	if err != nil {
 		return d, err
 	}
-	if _, _, err := taker.Take(ctx); err != nil {
+	full, manifest, err := taker.Take(ctx)
+	if err != nil {
 		return d, err
 	}
 	if err := write(ctx, client, keyspace.Fill{Prefix: "/registry/since/", Keys: keysSince, Size: 100}); err != nil {
@@ -143,18 +146,23 @@ func (v *vpc) fill(ctx context.Context, n *node, bucket string) (d data, err err
 	if d, err = v.look(ctx, n, bucket); err != nil {
 		return d, err
 	}
-	for {
-		entries, err := backup.List(ctx, v.blobs(bucket), "main")
-		if err != nil {
-			return d, err
-		}
-		if newest := backup.Newest(entries, record.Generation); newest != nil && newest.Reaches() >= d.Revision {
-			return d, nil
-		}
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-			return d, fmt.Errorf("the store has not all of etcd: %w", context.Cause(ctx))
-		}
+	streaming, stop := context.WithCancel(ctx)
+	defer stop()
+	stream := delta.Stream{Client: client, Blobs: v.blobs(bucket), Options: delta.Options{Interval: 100 * time.Millisecond},
+		Observe: func(p delta.Progress) {
+			if p.Last >= d.State.Revision {
+				stop()
+			}
+		}}
+	if err := stream.Run(streaming, full, manifest); ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+		return d, err
 	}
+	entries, err := backup.List(ctx, v.blobs(bucket), "main")
+	if err != nil {
+		return d, err
+	}
+	if newest := backup.Newest(entries, record.Generation); newest == nil || newest.ID != full.ID || len(newest.Deltas) == 0 {
+		return d, fmt.Errorf("a restore would take %+v, not %s", newest, full.ID)
+	}
+	return d, nil
 }

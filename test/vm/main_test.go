@@ -25,7 +25,7 @@ var (
 	binary   = flag.String("binary", "../../bin/rekindle", "the agent")
 	outDir   = flag.String("out", "../../out/vm", "gets the results")
 	disk     = flag.String("disk", "", "a disk that test/image made with --cloud-init --layer vm/image.yaml; default: make one")
-	most     = flag.Int("cuts", 10, "power cuts in the first boot, and in a restore")
+	most     = flag.Int("cuts", 6, "power cuts in the first boot, and as many in a restore: at most 10")
 )
 
 // inside names the directory of the run to the process that is in the namespace.
@@ -64,6 +64,9 @@ func enter() (code int, err error) {
 	} else if image, err = filepath.Abs(*disk); err == nil {
 		err = os.Symlink(image, filepath.Join(dir, "image.raw"))
 	}
+	if err == nil {
+		err = unpack(image, dir)
+	}
 	if err != nil {
 		return 1, err
 	}
@@ -86,6 +89,15 @@ func build(to string) error {
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("image: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// unpack copies /boot of the image, whose file system begins where test/image/base.sh has it begin.
+func unpack(image, to string) error {
+	out, err := exec.CommandContext(context.Background(), "debugfs", "-R", "rdump /boot "+to, image+"?offset=1048576").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("debugfs: %w\n%s", err, out)
 	}
 	return nil
 }

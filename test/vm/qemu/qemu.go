@@ -26,6 +26,8 @@ type Options struct {
 	Memory int // MiB
 	// EC2 has the firmware say what EC2's says. cloud-init looks for that, and keeps still where it does not find it.
 	EC2 bool
+	// Kernel and Initrd, files, spare the firmware's work and the boot loader's; Append is the kernel's command line.
+	Kernel, Initrd, Append string
 	// State is what Save wrote: the machine goes on from there, when told to. Its disk must be as it was then.
 	State string
 	// Line is told every line of the console, without colours; a login prompt counts as one. It must not block for long.
@@ -60,6 +62,9 @@ func (o *Options) args() []string {
 	if o.EC2 {
 		const uuid = "ec2f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b" // the serial number is the same
 		args = append(args, "-smbios", "type=1,manufacturer=Amazon EC2,product=m5.large,uuid="+uuid+",serial="+uuid)
+	}
+	if o.Kernel != "" {
+		args = append(args, "-kernel", o.Kernel, "-initrd", o.Initrd, "-append", o.Append)
 	}
 	if o.State != "" {
 		args = append(args, "-incoming", "exec:cat "+o.State)
@@ -134,6 +139,11 @@ func (m *Machine) Cut() {
 
 // Kill is Cut that waits for nothing: what the machine sends afterwards is sent by nobody.
 func (m *Machine) Kill() { _ = m.cmd.Process.Kill() }
+
+// Used is the processor's time that the machine took, once it is off.
+func (m *Machine) Used() time.Duration {
+	return m.cmd.ProcessState.UserTime() + m.cmd.ProcessState.SystemTime()
+}
 
 // Ended is closed when the machine is off.
 func (m *Machine) Ended() <-chan struct{} { return m.ended }
