@@ -135,8 +135,9 @@ func (n *node) last(count int) string {
 	return text.String()
 }
 
-// ready waits until the console has said that the node is ready, and offers a login, and the agent's metrics agree. It
-// returns when the node was ready. The console must be free of what an operator would frown at.
+// ready waits until the console has said that the node is ready, has reached its target, and offers a login, and the agent's
+// metrics agree. It returns when the node was ready. The console must be free of what an operator would frown at: what the
+// target takes along can fail after the agent is through.
 func (n *node) ready(ctx context.Context) (time.Duration, error) {
 	at, err := n.until(ctx, `^console: .*(rekindle: READY |`+frowns.String()+`)`)
 	if err == nil {
@@ -145,8 +146,10 @@ func (n *node) ready(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return at, err
 	}
-	if _, err := n.until(ctx, ` login:$`); err != nil {
-		return at, err
+	for _, pattern := range []string{` login:$`, `^console: .*Reached target rekindle-re`} { // systemd shortens its name
+		if _, err := n.until(ctx, pattern); err != nil {
+			return at, err
+		}
 	}
 	for {
 		state, err := n.state(ctx)
