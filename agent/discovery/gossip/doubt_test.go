@@ -106,6 +106,18 @@ func TestVouched(t *testing.T) {
 	})
 }
 
+// died is memberlist's message that a node is dead.
+func died(incarnation uint32, name, from string) []byte {
+	message := []byte{5, 0x83}
+	text := func(s string) { message = append(append(message, 0xa0|byte(len(s))), s...) }
+	text("Incarnation")
+	message = binary.BigEndian.AppendUint32(append(message, 0xce), incarnation)
+	for _, s := range []string{"Node", name, "From", from} {
+		text(s)
+	}
+	return message
+}
+
 // alive is memberlist's message that a node is, as any node with the key can make it.
 func alive(incarnation uint32, name string, at netip.AddrPort, metadata []byte) []byte {
 	message := []byte{4, 0x86}
