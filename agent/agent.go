@@ -242,6 +242,9 @@ func (a *Agent) ready(n *node, timeline *status.Timeline) {
 	a.tell(status.ConsoleReady(now, timeline), "ready")
 	a.Logger.Info("ready", log.MessageID(log.MessageReady), "role", n.want.Role, "instance", n.facts.Instance.ID,
 		"seconds", now.Boot.Seconds, "changes", len(n.report.Changes))
+	if err := a.board.Sync(); err != nil { // units that are ordered after this one may ask at once
+		a.Logger.Warn("status", "error", err)
+	}
 	a.notify(host.Ready + "\nSTATUS=ready: " + n.want.Role + " of " + n.want.Cluster)
 	a.background.Go(func() { a.wrapUp(n, timeline) })
 }

@@ -32,6 +32,7 @@ type Board struct {
 	lastID  uint64
 	closing bool
 
+	writing sync.Mutex    // of the file: what is written later is newer
 	changed chan struct{} // holds one token while the file is behind
 	stop    chan struct{}
 	done    chan error

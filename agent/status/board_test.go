@@ -117,6 +117,28 @@ func TestBoardStates(t *testing.T) {
 	})
 }
 
+// Who is told that the node is ready may read the file at once.
+func TestBoardSync(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "status.json")
+	b := NewBoard(path, "v1.2.3", nil)
+	for range 20 { // the file is written ten times a second at most
+		b.Fail(errors.New("not yet"))
+		b.Ready()
+		if err := b.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if s := readFile(t, path); s.State != StateReady {
+			t.Fatalf("the file says %s", s.State)
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := (*Board)(nil).Sync(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestBoardWarnings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBoard(filepath.Join(t.TempDir(), "s.json"), "v1", nil)

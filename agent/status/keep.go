@@ -38,6 +38,8 @@ func (b *Board) keep() error {
 }
 
 func (b *Board) write(last bool) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
 	b.mu.Lock()
 	b.now.Agent.Heartbeat = time.Now()
 	if last {
@@ -49,6 +51,14 @@ func (b *Board) write(last bool) error {
 		return fmt.Errorf("status: %w", err)
 	}
 	return replace(b.path, append(data, '\n'))
+}
+
+// Sync writes the file at once, for those who read it when they are told of a change. A Board that is nil has none.
+func (b *Board) Sync() error {
+	if b == nil {
+		return nil
+	}
+	return b.write(false)
 }
 
 // replace puts data at path at once, so that a reader sees the old content or the new. It does not fsync: what it

@@ -120,9 +120,15 @@ func TestMinion(t *testing.T) {
 		t.Errorf("the sandbox is in the way: %s", denied)
 	}
 
+	// The agent listens itself, as the role was not known when sockets were made.
+	if failed := m.run("systemctl", "list-units", "--failed", "--plain", "--no-legend"); failed != "" {
+		t.Errorf("failed units: %s", failed)
+	}
+
 	kubelet, agent := m.property("kubelet.service", "MainPID"), m.property("rekindle.service", "MainPID")
 	m.run("sh", "-c", "chown 1 /etc/kubernetes && chmod 700 /etc/kubernetes") // CAP_DAC_OVERRIDE and CAP_FOWNER are for this
 	m.run("systemctl", "restart", "rekindle.service")                         // returns when the node is ready
+	m.until("rekindle-api.socket", "ActiveState", "active")                   // from the second start on
 	if mode := m.run("stat", "--format=%a", "/etc/kubernetes"); mode != "755" {
 		t.Errorf("/etc/kubernetes has mode %s", mode)
 	}
