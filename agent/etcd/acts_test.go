@@ -89,3 +89,34 @@ type unreadable struct{ store.Records }
 func (unreadable) Get(context.Context, string) ([]byte, store.Version, error) {
 	return nil, "", errors.New("403 AccessDenied")
 }
+
+// A store that refuses every write of a record that nobody wrote is asked again in peace, and the operator is told.
+func TestRefusedThoughUnchanged(t *testing.T) {
+	simulate(t, 1, quiet, func(w *world) {
+		a := w.hand()
+		r := &refusing{Records: a.keeper.Records}
+		a.keeper.Records = r
+		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Minute)
+		defer cancel()
+		if config, err := a.keeper.Prepare(ctx, a.member); err == nil || config != nil || !strings.Contains(err.Error(), "it has not") {
+			t.Errorf("%s, %v", config, err)
+		}
+		if r.puts == 0 || r.puts > 600 {
+			t.Errorf("%d writes in ten minutes", r.puts)
+		}
+	})
+}
+
+// refusing is a store whose record seems to change and does not.
+type refusing struct {
+	store.Records
+	puts int
+}
+
+func (r *refusing) Put(ctx context.Context, key string, data []byte, was store.Version) (store.Version, error) {
+	if key != Key(simCluster) {
+		return r.Records.Put(ctx, key, data, was)
+	}
+	r.puts++
+	return "", store.ErrConflict
+}

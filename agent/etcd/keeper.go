@@ -98,10 +98,18 @@ type Keeper struct {
 // waits, under ctx, for what may change by itself, and fails with status.ReasonEtcdBlocked where only the operator can help.
 func (k *Keeper) Prepare(ctx context.Context, member plan.Etcd) ([]byte, error) {
 	said := ""
+	var refused *store.Version // of the record that could not be replaced, though it was the one in the store
 	for {
 		facts, version, err := k.observe(ctx, member)
 		if err != nil {
 			return nil, fmt.Errorf("etcd %s: %w", member.Name, err)
+		}
+		if refused != nil && *refused == version {
+			if err := k.wait(ctx, member.Name, unchanged(member)); err != nil {
+				return nil, err
+			}
+			refused = nil
+			continue
 		}
 		action := k.decide(ctx, member, &facts)
 		if action.Row+action.Why != said {
@@ -111,7 +119,7 @@ func (k *Keeper) Prepare(ctx context.Context, member plan.Etcd) ([]byte, error) 
 		done, err := k.do(ctx, member, facts, version, action)
 		switch {
 		case errors.Is(err, store.ErrConflict):
-			continue // somebody was faster: decide again on what they wrote
+			refused = &version // somebody was faster: decide again on what they wrote
 		case errors.Is(err, errAgain):
 			if err := k.wait(ctx, member.Name, Action{Why: err.Error(), Hint: action.Hint}); err != nil {
 				return nil, err
@@ -121,6 +129,15 @@ func (k *Keeper) Prepare(ctx context.Context, member plan.Etcd) ([]byte, error) 
 		case done != nil:
 			return done, k.tellHosts(ctx, member, facts.Record)
 		}
+	}
+}
+
+// unchanged is what to do about a store that refuses a write because the record changed, and then shows the one that was there
+// before: another write may be under way, and may yet fail.
+func unchanged(member plan.Etcd) Action {
+	return Action{
+		Why:  "the store refuses to write " + Key(member.Name) + " as if it had changed, and it has not",
+		Hint: "look whether another master writes it all the time, or whether the store honours If-Match and If-None-Match",
 	}
 }
 

@@ -96,11 +96,16 @@ func (e Effect) act(c fiber.Ctx, serve func(fiber.Ctx) error) error {
 		return truncate(c, e.body)
 	case e.lost: // whoever calls closes the connection
 	case e.status != 0:
-		c.Response().Reset()
-		c.Set("Content-Type", "application/xml")
-		return c.Status(e.status).SendString(fmt.Sprintf("<Error><Code>%s</Code><Message>a fault of the test: %s</Message></Error>", e.code, e.name))
+		return e.refuse(c)
 	}
 	return nil
+}
+
+// refuse answers with the effect's error, whatever was answered before.
+func (e Effect) refuse(c fiber.Ctx) error {
+	c.Response().Reset()
+	c.Set("Content-Type", "application/xml")
+	return c.Status(e.status).SendString(fmt.Sprintf("<Error><Code>%s</Code><Message>a fault of the test: %s</Message></Error>", e.code, e.name))
 }
 
 // truncate lets an answer end early, though its header says how long it is.

@@ -1,8 +1,10 @@
 package s3
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +33,8 @@ type Request struct {
 // recorder stands before the server: it counts requests, and lets faults act.
 type recorder struct {
 	faults *Faults
+	// orphan removes the metadata of /bucket/key if there is no such object.
+	orphan func(path string) (removed bool, err error)
 	paths  sync.Map // path -> *sync.RWMutex
 
 	mu  sync.Mutex
@@ -53,7 +57,25 @@ func (r *recorder) serve(c fiber.Ctx) error {
 		path.Lock()
 		defer path.Unlock()
 	}
-	return c.Next()
+	if err := c.Next(); err != nil || c.Method() != http.MethodPut || c.Response().StatusCode() < http.StatusMultipleChoices {
+		return err
+	}
+	return r.tidy(c)
+}
+
+// tidy undoes what a write left that failed half-way: the gateway removes directories that a deletion emptied while another
+// write makes an object in them, and that write can then leave its ETag without its object. Every later If-None-Match would
+// be refused, of an object that cannot be read. Whoever wrote hears what S3 says when it is busy, and tries again.
+func (r *recorder) tidy(c fiber.Ctx) error {
+	path, err := url.PathUnescape(c.Path())
+	if err != nil {
+		return err
+	}
+	removed, err := r.orphan(path)
+	if err != nil || !removed && !bytes.Contains(c.Response().Body(), []byte("ExistingObjectIsDirectory")) {
+		return err
+	}
+	return SlowDown.refuse(c)
 }
 
 // handle counts a request after it was served. Strings are cloned: fiber uses their memory again.

@@ -13,9 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/versity/versitygw/backend/meta"
@@ -86,6 +88,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{options: o, iam: &accounts{identify: o.Identify}, origin: origin, stop: stop, done: make(chan error, 1)}
 	s.recorder.faults = newFaults(o.Seed)
+	s.recorder.orphan = func(path string) (bool, error) { return orphan(attributes, objects, path) }
 	go func() {
 		s.done <- embedgw.RunVersityGW(running, backend, &embedgw.Config{
 			RootUserAccess:    o.Root.ID,
@@ -105,6 +108,22 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("s3: %s: %w", o.Address, err), s.Close())
 	}
 	return s, nil
+}
+
+// orphan removes the metadata of an object that does not exist. Buckets have theirs in any case.
+func orphan(attributes meta.SideCar, objects, path string) (removed bool, err error) {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if key == "" {
+		return false, nil
+	}
+	if _, err := os.Stat(filepath.Join(objects, bucket, key)); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	names, err := attributes.ListAttributes(bucket, key)
+	if err != nil || len(names) == 0 {
+		return false, err
+	}
+	return true, attributes.DeleteAttributes(bucket, key)
 }
 
 func (o *Options) complete() error {

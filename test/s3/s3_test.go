@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +117,33 @@ func TestConditionalWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := code(create("2")); got != "PreconditionFailed" {
+		t.Errorf("a second create got error code %q, want PreconditionFailed", got)
+	}
+}
+
+// A write that lost its directory to somebody's deletion leaves an ETag and no object. The next one makes the object.
+func TestOrphan(t *testing.T) {
+	s := start(t, nil)
+	if err := s.CreateBucket(t.Context(), "store"); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(s.options.Dir, "metadata", "store", "etcd", "main", "lineage of.json", "meta")
+	if err := errors.Join(os.MkdirAll(left, 0o755), os.WriteFile(filepath.Join(left, "etag"), []byte("0123"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	create := func() error {
+		_, err := s.Client().PutObject(t.Context(), &s3.PutObjectInput{
+			Bucket: aws.String("store"), Key: aws.String("etcd/main/lineage of.json"), Body: strings.NewReader("{}"), IfNoneMatch: aws.String("*"),
+		})
+		return err
+	}
+	if err := create(); err != nil {
+		t.Error(err)
+	}
+	if err := get(s.Client(), "etcd/main/lineage of.json")(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := code(create()); got != "PreconditionFailed" {
 		t.Errorf("a second create got error code %q, want PreconditionFailed", got)
 	}
 }
