@@ -9,7 +9,7 @@
 //
 // In a storm of n nodes each of them hears about each other one a dozen times, which takes four minutes of CPU for 1,000
 // nodes. So larger clusters than --storms begin without one: nodes have what the others know from these, and not from the
-// news, which is lost until nobody has any.
+// news, which is lost until nobody has any. With --storm-only the storm is all that is measured.
 package main
 
 import (
@@ -29,6 +29,7 @@ func run(bubble func(func() error) error, args []string) error {
 	flags := pflag.NewFlagSet("gossip", pflag.ContinueOnError)
 	nodes := flags.IntSlice("nodes", []int{100, 1000}, "nodes of each cluster")
 	storms := flags.Int("storms", 300, "nodes of the largest cluster that begins with a storm of joins")
+	stormOnly := flags.Bool("storm-only", false, "end each cluster after its storm")
 	// A node exchanges full states once in as many seconds as there are nodes, at any moment of those.
 	idle := flags.Duration("idle", 2*time.Minute, "how long to look at idle nodes")
 	verbose := flags.BoolP("verbose", "v", false, "tell what is going on")
@@ -43,7 +44,7 @@ func run(bubble func(func() error) error, args []string) error {
 		if n < 10 {
 			return fmt.Errorf("%d nodes: at least 10", n)
 		}
-		s := &sample{nodes: n, stormy: n <= *storms, verbose: *verbose}
+		s := &sample{nodes: n, stormy: n <= *storms || *stormOnly, stormOnly: *stormOnly, verbose: *verbose}
 		if err := bubble(func() error { return s.measure(*idle) }); err != nil {
 			return fmt.Errorf("%d nodes: %w", n, err)
 		}

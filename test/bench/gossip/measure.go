@@ -19,14 +19,15 @@ import (
 
 const (
 	stormWindow = time.Second // within which all nodes of a storm start
-	limit       = 5 * time.Minute
+	limit       = 10 * time.Minute
 )
 
 // sample is what was measured of one cluster. Slices have one value a node, sorted.
 type sample struct {
-	nodes   int
-	stormy  bool // begin with a storm of joins
-	verbose bool
+	nodes     int
+	stormy    bool // begin with a storm of joins
+	stormOnly bool // and end with it
+	verbose   bool
 
 	stormMasters, stormAll []time.Duration // from a node's start until it knows all masters; all nodes
 	newMaster              []time.Duration // from a new master's start until a node knows it
@@ -56,7 +57,7 @@ func (s *sample) measure(idle time.Duration) (err error) {
 	if s.stormy {
 		form = s.storm
 	}
-	if err := form(ctx, c); err != nil {
+	if err := form(ctx, c); err != nil || s.stormOnly {
 		return err
 	}
 	if err := quiet(c, !s.stormy); err != nil {
