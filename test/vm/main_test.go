@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -61,11 +62,14 @@ func enter() (code int, err error) {
 	image := filepath.Join(dir, "image.raw")
 	if *disk == "" {
 		err = build(image)
-	} else if image, err = filepath.Abs(*disk); err == nil {
-		err = os.Symlink(image, filepath.Join(dir, "image.raw"))
+	} else {
+		err = exec.Command("cp", "--sparse=always", "--reflink=auto", *disk, image).Run()
 	}
 	if err == nil {
-		err = unpack(image, dir)
+		err = debug(image, "rdump /boot "+dir)
+	}
+	if err == nil {
+		err = addWitness(image, dir)
 	}
 	if err != nil {
 		return 1, err
@@ -93,11 +97,36 @@ func build(to string) error {
 	return nil
 }
 
-// unpack copies /boot of the image, whose file system begins where test/image/base.sh has it begin.
-func unpack(image, to string) error {
-	out, err := exec.CommandContext(context.Background(), "debugfs", "-R", "rdump /boot "+to, image+"?offset=1048576").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("debugfs: %w\n%s", err, out)
+// witness says on the console that the node's target is reached. Systemd itself does not always: from the moment when getty
+// has waited long enough for the boot to end, it leaves the console to the login prompt.
+const witness = `[Unit]
+After=rekindle-ready.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo "rekindle-ready.target is reached; failed units: $$(systemctl list-units --failed --plain --no-legend | tr -s "[:space:]" " ")" >/dev/console'
+`
+
+func addWitness(image, dir string) error {
+	const unit = "/etc/systemd/system/witness.service"
+	file := filepath.Join(dir, "witness.service")
+	if err := os.WriteFile(file, []byte(witness), 0o644); err != nil {
+		return err
+	}
+	wants := "/etc/systemd/system/rekindle-ready.target.wants"
+	return debug(image, "write "+file+" "+unit, "mkdir "+wants, "symlink "+wants+"/witness.service "+unit)
+}
+
+// debug has debugfs do something with the image, whose file system begins where test/image/base.sh has it begin.
+func debug(image string, requests ...string) error {
+	for _, request := range requests {
+		out, err := exec.CommandContext(context.Background(), "debugfs", "-w", "-R", request, image+"?offset=1048576").CombinedOutput()
+		command, _, _ := strings.Cut(request, " ")
+		if err == nil && strings.Contains(string(out), "\n"+command+": ") { // it exits with 0 in any case
+			err = errors.New("debugfs failed")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w\n%s", request, err, out)
+		}
 	}
 	return nil
 }

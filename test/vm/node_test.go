@@ -135,7 +135,7 @@ func (n *node) last(count int) string {
 	return text.String()
 }
 
-// ready waits until the console has said that the node is ready, has reached its target, and offers a login, and the agent's
+// ready waits until the console has said that the node is ready, that its target is reached, and offers a login, and the agent's
 // metrics agree. It returns when the node was ready. The console must be free of what an operator would frown at: what the
 // target takes along can fail after the agent is through.
 func (n *node) ready(ctx context.Context) (time.Duration, error) {
@@ -146,7 +146,7 @@ func (n *node) ready(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return at, err
 	}
-	for _, pattern := range []string{` login:$`, `^console: .*Reached target rekindle-re`} { // systemd shortens its name
+	for _, pattern := range []string{` login:$`, `^console: .*rekindle-ready\.target is reached`} {
 		if _, err := n.until(ctx, pattern); err != nil {
 			return at, err
 		}
@@ -165,7 +165,7 @@ func (n *node) ready(ctx context.Context) (time.Duration, error) {
 }
 
 // frowns are what a console must not say: units that failed, cycles, and a kernel in trouble.
-var frowns = regexp.MustCompile(`FAILED|Dependency failed|ordering cycle|BUG:|Oops|Kernel panic|Call Trace|segfault|I/O error|EXT4-fs error|emergency mode|Out of memory`)
+var frowns = regexp.MustCompile(`FAILED|failed units: [a-z]|Dependency failed|ordering cycle|BUG:|Oops|Kernel panic|Call Trace|segfault|I/O error|EXT4-fs error|emergency mode|Out of memory`)
 
 // sober says what of the console of this boot is not as it should be.
 func (n *node) sober() error {

@@ -43,7 +43,7 @@ type sample struct {
 func (s *sample) measure(idle time.Duration) (err error) {
 	ctx := context.Background()
 	debug.SetGCPercent(400) // memory is there to be used; what counts is measured after a collection
-	debug.SetMemoryLimit(machine() * 7 / 10)
+	debug.SetMemoryLimit(machine() * 9 / 10)
 	before := memory()
 	c := newNodes()
 	defer func() { err = errors.Join(err, c.stop()) }()
