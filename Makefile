@@ -11,6 +11,8 @@ MACHINES_APT := debootstrap dnsmasq-base extlinux fdisk iproute2 lintian openssh
 TAGGED  := machine image vm fleet network
 # The race detector needs cgo; the agent itself is built without it.
 TESTFLAGS ?= -race -timeout 20m
+# For a benchmark: make bench-gossip BENCHFLAGS='--nodes 100,300'
+BENCHFLAGS ?=
 
 .PHONY: help build test lint demo deps deps-machines packages image ami-check $(addprefix test-,$(TAGGED)) bench-boot bench-assets \
         bench-join bench-restore bench-backup bench-rebuild bench-gossip bench-failover golden clean
@@ -82,28 +84,28 @@ test-fleet: build ## Auto Scaling groups of machines that are killed, cut off an
 	cd test && $(GO) test -count=1 -v -timeout 30m -tags fleet ./fleet
 
 bench-boot: build ## time, requests and memory of a boot with a warm cache
-	cd test && $(GO) run ./bench/boot --binary ../bin/rekindle
+	cd test && $(GO) run ./bench/boot --binary ../bin/rekindle $(BENCHFLAGS)
 
 bench-assets: ## fetch 1 GiB against awscli
-	cd test && $(GO) run ./bench/assets
+	cd test && $(GO) run ./bench/assets $(BENCHFLAGS)
 
 bench-join: ## have 2,000 nodes, and then 50, join one master at once
-	cd test && $(GO) run ./bench/join
+	cd test && $(GO) run ./bench/join $(BENCHFLAGS)
 
 bench-restore: ## restore a backup of a 2 GiB database against download and etcdutl
-	cd test && $(GO) run ./bench/restore
+	cd test && $(GO) run ./bench/restore $(BENCHFLAGS)
 
 bench-backup: ## back a 500 MiB etcd up while it is written to, and follow it with deltas
-	cd test && $(GO) run ./bench/backup
+	cd test && $(GO) run ./bench/backup $(BENCHFLAGS)
 
 bench-rebuild: build ## terminate a single master with its disk, until etcd serves again with 200 MiB
-	cd test && $(GO) run ./bench/rebuild --binary ../bin/rekindle
+	cd test && $(GO) run ./bench/rebuild --binary ../bin/rekindle $(BENCHFLAGS)
 
 bench-gossip: ## membership of 100 and 1,000 nodes, in virtual time
-	cd test && $(GO) run ./bench/gossip
+	cd test && $(GO) run ./bench/gossip $(BENCHFLAGS)
 
 bench-failover: ## kill masters under a client of the API proxy (root: black holes need network namespaces)
-	cd test && $(GO) run ./bench/failover
+	cd test && $(GO) run ./bench/failover $(BENCHFLAGS)
 
 golden: ## rewrite the golden files; review the diff
 	@$(GO) test -count=1 $$(grep -rl 'flag.Bool("update"' --include='*_test.go' agent cmd roles | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
