@@ -37,7 +37,8 @@ if [ "${INSTALL:-no}" = yes ]; then # the stub in the image leads to a resolver 
   cp /etc/resolv.conf "$root/run/systemd/resolve/stub-resolv.conf"
 fi
 INSTALL=${INSTALL:-no} chroot "$root" /bin/sh -c 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin exec sh /tmp/rekindle/provision.sh'
-umount -R "$root/tmp" "$root/run" "$root/dev" "$root/sys" "$root/proc"
+[ -z "$store" ] || umount "$root/tmp/store"
+umount "$root/tmp" "$root/run" "$root/dev" "$root/sys" "$root/proc" # busy, had the provisioner left a mount or a process
 umount "$root"
 e2fsck -pf "$device" >/dev/null || [ $? -le 1 ] # 1: errors that were corrected
 mv "$disk.part" "$disk"
