@@ -12,13 +12,13 @@ import (
 
 // keep makes the records follow the view: at once, or when it is this master's turn.
 func (k *Keeper) keep(ctx context.Context, now bool) error {
-	k.mu.Lock()
-	view, version := k.view, k.version
-	k.mu.Unlock()
 	found, err := k.read(ctx)
 	if err != nil {
 		return err
 	}
+	k.mu.Lock()
+	view, version := k.view, k.version // after the read: it may have waited for its turn for longer than a restless view stays
+	k.mu.Unlock()
 	others := k.learn(found)
 	d := k.decide(ctx, found, view)
 	if turn := k.judge(d, version, others); len(d.changes) == 0 || !now && time.Now().Before(turn) {
@@ -149,7 +149,7 @@ func (k *Keeper) judge(d decision, version int, others bool) (turn time.Time) {
 	}
 	k.status.Foreign, k.status.Held, k.status.LastRead = d.foreign, d.held, now
 	if version != k.version {
-		return now.Add(settleTime) // it was read for a view that is over; Update has set the next pass
+		return k.rested() // the view changed while EC2 was asked who is gone; Update has set the next pass
 	}
 	if len(d.changes) == 0 {
 		k.wrong, k.moving = time.Time{}, time.Time{}

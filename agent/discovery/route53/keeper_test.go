@@ -46,15 +46,41 @@ func TestFirstInRankWritesOnceItsViewRests(t *testing.T) {
 }
 
 func TestRestlessViewIsActedUpon(t *testing.T) {
+	for _, every := range []time.Duration{time.Second, 700 * time.Millisecond, 300 * time.Millisecond, 10 * time.Millisecond} {
+		t.Run(every.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory()
+				k := run(t, m, nil)
+				for n, began := 0, time.Now(); time.Since(began) < 20*time.Second; n++ {
+					update(t, k, view(apiName, "1", string(rune('2'+n%2))))
+					time.Sleep(every)
+				}
+				if m.api() == nil {
+					t.Error("nothing was written in 20 s")
+				}
+			})
+		})
+	}
+}
+
+// So is one of which EC2 has to be asked who is gone, and takes its time.
+func TestRestlessViewWhileEC2IsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		k := run(t, m, nil)
-		for n := range 20 {
-			update(t, k, view(apiName, "1", string(rune('2'+n%2))))
+		slow := func(_ context.Context, all []netip.Addr) ([]netip.Addr, error) {
+			time.Sleep(3 * time.Second)
+			return all, nil
+		}
+		k := run(t, m, func(o *Options) { o.Gone = slow })
+		update(t, k, view(apiName, "1", "2", "3"))
+		time.Sleep(time.Minute)
+		wantAPI(t, m, "1", "2", "3")
+		for n, began := 0, time.Now(); time.Since(began) < 30*time.Second; n++ {
+			update(t, k, view(apiName, "4", string(rune('5'+n%2))))
 			time.Sleep(time.Second)
 		}
-		if m.api() == nil {
-			t.Error("nothing was written in 20 s")
+		if got := m.api(); !slices.Contains(got, "10.0.0.4") {
+			t.Errorf("the API's record holds %v after 30 s", got)
 		}
 	})
 }
