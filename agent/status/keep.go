@@ -13,7 +13,7 @@ import (
 func (b *Board) keep() error {
 	beat := time.NewTicker(HeartbeatInterval)
 	defer beat.Stop()
-	pause := time.NewTimer(0)
+	pause := time.NewTimer(writeInterval)
 	defer pause.Stop()
 	healthy := true
 	for {
