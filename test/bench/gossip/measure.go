@@ -138,7 +138,7 @@ func (s *sample) storm(ctx context.Context, c *nodes) error {
 	// Looking at 3,000 nodes takes as long as what they do: the more there are, the less often.
 	every := 100 * time.Millisecond * time.Duration(1+s.nodes/250)
 	unaware, partial := slices.Clone(c.all), slices.Clone(c.all)
-	for len(unaware)+len(partial) > 0 {
+	for told := began; len(unaware)+len(partial) > 0; {
 		if ctx.Err() != nil || time.Since(began) > limit {
 			return fmt.Errorf("join storm: after %v %d nodes miss masters, %d miss nodes", limit, len(unaware), len(partial))
 		}
@@ -149,6 +149,10 @@ func (s *sample) storm(ctx context.Context, c *nodes) error {
 		partial = slices.DeleteFunc(partial, func(n *node) bool {
 			return reached(&s.stormAll, n, n.Living() == s.nodes)
 		})
+		if time.Since(told) > 10*time.Second {
+			told = time.Now()
+			s.say(fmt.Sprintf("%.0f s into the storm, %d miss masters and %d nodes", time.Since(began).Seconds(), len(unaware), len(partial)))
+		}
 	}
 	time.Sleep(time.Minute - time.Since(began))
 	s.stormBytes = float64(c.bytes()) / float64(len(c.all))
@@ -262,9 +266,17 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func (s *sample) tell(what string) {
+// say tells what has been done, to who wants to see it.
+func (s *sample) say(what string) {
 	if s.verbose {
-		fmt.Fprintf(os.Stderr, "%d nodes: %s, after %v of CPU; so far:\n", s.nodes, what, cpu().Round(time.Second))
+		fmt.Fprintf(os.Stderr, "%d nodes: %s, after %v of CPU\n", s.nodes, what, cpu().Round(time.Second))
+	}
+}
+
+// tell is say, with the numbers so far.
+func (s *sample) tell(what string) {
+	s.say(what)
+	if s.verbose {
 		report(os.Stderr, s)
 	}
 }
