@@ -78,7 +78,7 @@ test-network: build ## clusters in network namespaces with loss, delay and parti
 	cd test && $(GO) test -count=1 -v -timeout 20m -tags network ./network
 
 test-vm: build ## the image in virtual machines whose power fails while they boot and restore (root)
-	cd test && $(GO) test -count=1 -v -timeout 30m -tags vm ./vm
+	cd test && $(GO) test -count=1 -v -timeout 60m -tags vm ./vm $(if $(CUTS),-args -cuts $(CUTS))
 
 test-fleet: build ## Auto Scaling groups of machines that are killed, cut off and replaced (root)
 	cd test && $(GO) test -count=1 -v -timeout 30m -tags fleet ./fleet

@@ -26,7 +26,7 @@ var (
 	binary   = flag.String("binary", "../../bin/rekindle", "the agent")
 	outDir   = flag.String("out", "../../out/vm", "gets the results")
 	disk     = flag.String("disk", "", "a disk that test/image made with --cloud-init --layer vm/image.yaml; default: make one")
-	most     = flag.Int("cuts", 5, "power cuts in the first boot, and as many in a restore: at most 10")
+	most     = flag.Int("cuts", 10, "power cuts in the first boot, and as many in a restore: at most 10")
 )
 
 // inside names the directory of the run to the process that is in the namespace.
