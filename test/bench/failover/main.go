@@ -10,6 +10,8 @@
 //   - proxy_added_latency_us_p50: what a small question and its answer take longer;
 //   - proxy_leak_...: what is left of connections that ended in all ways: descriptors, goroutines, memory.
 //
+// Transfers are under Linux's default congestion control, cubic, whatever the machine is set to.
+//
 // It fails when a number is so far from its target that no busy machine explains it.
 //
 // For a loss there are three masters: HTTPS servers in processes of their own, which this program starts of itself as
@@ -51,7 +53,7 @@ func run(ctx context.Context, args []string) error {
 	flags := pflag.NewFlagSet("failover", pflag.ContinueOnError)
 	resets := flags.Int("resets", 5, "masters that are killed")
 	holes := flags.Int("holes", 4, "masters that fall silent; 0 needs no root, and leaves out the lines of a given rate")
-	pairs := flags.Int("pairs", 5, "transfers of bulk data, each direct and through the proxy")
+	pairs := flags.Int("pairs", 15, "transfers of bulk data, each direct and through the proxy")
 	connections := flags.Int("connections", 20000, "that are opened and closed; 1000000 takes minutes")
 	verbose := flags.BoolP("verbose", "v", false, "tell each round, and what the proxy says")
 	if err := flags.Parse(args); err != nil {

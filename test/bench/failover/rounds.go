@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -125,6 +126,11 @@ type proxy struct {
 func startProxy(ctx context.Context, roots *x509.CertPool, nodes []*master, log *slog.Logger) (*proxy, error) {
 	listeners, err := apiproxy.Listeners(ctx, "", netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
+		return nil, err
+	}
+	if c, err := listeners[0].(*net.TCPListener).SyscallConn(); err != nil {
+		return nil, err
+	} else if err := setCongestion(c); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)

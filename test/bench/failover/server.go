@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -44,6 +45,7 @@ func serve(ctx context.Context) error {
 	}
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
+	config.Control = func(_, _ string, c syscall.RawConn) error { return setCongestion(c) }
 	listener, err := config.Listen(ctx, "tcp", o.Listen)
 	if err != nil {
 		return err
