@@ -1,11 +1,8 @@
 package apiproxy
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -55,24 +52,14 @@ func (b *buffer) put() {
 
 // fill reads what there is and fits. 0 without an error is the end of the stream.
 func (b *buffer) fill(fd int) (int, error) {
-	n, err := retried(func() (int, error) { return unix.Read(fd, b.data) })
+	n, err := readNow(fd, b.data)
 	b.begin, b.end = 0, n
 	return n, err
 }
 
 // drain writes as much as the socket takes, and tells how much is left.
 func (b *buffer) drain(fd int) (left int, err error) {
-	n, err := retried(func() (int, error) { return unix.Write(fd, b.data[b.begin:b.end]) })
+	n, err := writeNow(fd, b.data[b.begin:b.end])
 	b.begin += n
 	return b.end - b.begin, err
-}
-
-// retried repeats a system call that a signal interrupted.
-func retried(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return max(n, 0), err
-		}
-	}
 }

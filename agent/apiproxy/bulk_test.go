@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Bytes come through whole and in order in whatever pieces and with whatever pauses, in bulk and not, both ways at once.
@@ -200,7 +198,7 @@ func takeForBulk(s *stream) {
 
 // waiting is how many bytes a stream could read.
 func waiting(s *stream) (n int) {
-	_ = s.from.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	_ = s.from.Control(func(fd uintptr) { n, _ = waitingNow(int(fd)) })
 	return n
 }
 

@@ -60,21 +60,14 @@ func (p *pipe) put() {
 }
 
 func (p *pipe) fill(fd int) (int, error) {
-	n, err := splice(fd, p.in, pipeSize)
+	n, err := spliceNow(fd, p.in, pipeSize)
 	p.held = n
 	return n, err
 }
 
 // drain never asks for more than there is: the kernel would hold the last bytes back, and wait for what follows.
 func (p *pipe) drain(fd int) (left int, err error) {
-	n, err := splice(p.out, fd, p.held)
+	n, err := spliceNow(p.out, fd, p.held)
 	p.held -= n
 	return p.held, err
-}
-
-func splice(from, to, n int) (int, error) {
-	return retried(func() (int, error) {
-		moved, err := unix.Splice(from, nil, to, nil, n, unix.SPLICE_F_NONBLOCK)
-		return int(moved), err
-	})
 }

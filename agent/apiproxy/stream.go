@@ -100,7 +100,7 @@ func (s *stream) fetch() error {
 
 // gather tells whether the wait is over: the socket has what it was told to wait for, or a reason not to.
 func (s *stream) gather(fd uintptr) bool {
-	waiting, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+	waiting, err := waitingNow(int(fd))
 	if err == nil && waiting < gathered && !s.waited {
 		s.waited = true
 		return false
@@ -110,7 +110,7 @@ func (s *stream) gather(fd uintptr) bool {
 
 // read tells whether the wait is over: there were bytes, the stream ended, or it broke.
 func (s *stream) read(fd uintptr) bool {
-	waiting, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+	waiting, err := waitingNow(int(fd))
 	if err == nil && s.bulk && waiting < gathered/2 {
 		err = s.notBulk(fd)
 	}
