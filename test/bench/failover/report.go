@@ -14,7 +14,7 @@ var (
 		"failover_reset_ms_p99":      3000, // 1000
 		"failover_blackhole_ms_p99":  6000, // 3000
 		"proxy_added_latency_us_p50": 1000, // 100
-		"proxy_cpu_seconds_per_gib":  1.5,  // 0.2 was measured
+		"proxy_cpu_seconds_per_gib":  1.5,  // 0.12 was measured
 		"proxy_leak_descriptors":     50,   // 0
 		"proxy_leak_goroutines":      50,   // 0
 		"proxy_leak_mb":              64,
