@@ -12,13 +12,14 @@ import (
 // its listener. On a machine that is set to bbr, bulk data on loopback would be paced by timers: those would be measured.
 const congestion = "cubic"
 
-// setCongestion leaves a kernel alone that does not know it.
+// setCongestion leaves a kernel alone that does not know it, or does not allow it to who is not root
+// (net.ipv4.tcp_allowed_congestion_control).
 func setCongestion(c syscall.RawConn) error {
 	var failed error
 	err := c.Control(func(fd uintptr) {
 		failed = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion)
 	})
-	if errors.Is(failed, unix.ENOENT) {
+	if errors.Is(failed, unix.ENOENT) || errors.Is(failed, unix.EPERM) {
 		failed = nil
 	}
 	if err := errors.Join(err, failed); err != nil {

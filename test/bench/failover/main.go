@@ -10,7 +10,7 @@
 //   - proxy_added_latency_us_p50: what a small question and its answer take longer;
 //   - proxy_leak_...: what is left of connections that ended in all ways: descriptors, goroutines, memory.
 //
-// Transfers are under Linux's default congestion control, cubic, whatever the machine is set to.
+// Transfers are under Linux's default congestion control, cubic, whatever the machine is set to, if it allows that.
 //
 // It fails when a number is so far from its target that no busy machine explains it.
 //
